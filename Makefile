@@ -1,0 +1,62 @@
+# `make test` and `make demo` need Python 3.11 or newer and nothing else: each first makes .venv with the
+# versions in constraints.txt. `make PYTHON=/path/to/python3.12 test` names another Python.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.organoseg-installed
+EXTRAS ?= dev
+TESTS ?= tests
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help setup test lint types unit format demo constraints clean
+
+help:
+	@echo "make demo    synthetic organoids: train, compare, write demo/report.html (no data, no download)"
+	@echo "make test    ruff, mypy and pytest   (make unit TESTS=tests/core: only these tests)"
+	@echo "make setup   only the environment in $(VENV)"
+	@echo "make format  let ruff format and mend what it can"
+
+setup: $(STAMP)
+
+# The pins keep pip off the newest torch, which is several GB with its CUDA libraries.
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "organoseg needs Python 3.11 or newer; name one: make PYTHON=python3.12 setup" >&2; exit 2; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+		{ echo "no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv" >&2; \
+		rm -rf $(VENV); exit 2; }
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
+	@touch $@
+
+test: lint types unit
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+unit: $(STAMP)
+	$(BIN)/python -m pytest $(TESTS)
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+demo: $(STAMP)
+	$(BIN)/organoseg demo --out demo
+
+# Writes the versions of this environment down as the tested ones (after the tests have passed with them).
+constraints: $(STAMP)
+	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | \
+		grep -v -e '^-e' -e ' @ ' | LC_ALL=C sort -f > constraints.new
+	grep '^#' constraints.txt | cat - constraints.new > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+	rm constraints.new
+
+clean:
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist organoseg.egg-info
