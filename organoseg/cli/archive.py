@@ -1,0 +1,41 @@
+"""`organoseg archive`: bring a lab's unlabelled images into one checked zarr archive."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from organoseg.cli.console import verbosity_options
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Declare the verb, its one action (`create`) and its options."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "archive",
+        help="make an archive of unlabelled images",
+        description="Work with archives of unlabelled images.",
+    )
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    create = actions.add_parser(
+        "create",
+        help="copy images into a new archive",
+        description="Copy images and folders of images into a new zarr archive with checksums. "
+        "The sources are only read; doubles are stored once; unreadable files are listed in "
+        "the archive's errors.csv.",
+        parents=[verbosity_options()],
+    )
+    create.add_argument(
+        "sources", nargs="+", type=Path, metavar="SOURCE", help="images, or folders of images"
+    )
+    create.add_argument("--out", type=Path, required=True, metavar="A.zarr", help="a new folder")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Create the archive and say what is in it."""
+    from organoseg.archive import create_archive
+
+    archive = create_archive(args.sources, args.out)
+    print(f"{args.out}: {len(archive)} images")
+    return 0

@@ -1,0 +1,79 @@
+"""`organoseg evaluate`: how good predictions are against ground truth."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from organoseg.cli.console import print_json, verbosity_options
+
+
+def _count(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{text} is below 0")
+    return value
+
+
+def _score(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Declare the verb and its options."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "evaluate",
+        help="compare predictions with ground truth",
+        description="Compare predictions with ground truth, image by image (matched by file name): "
+        "AP, AP50, AP75, F1, count error, recall on isolated and on overlapping organoids.",
+        parents=[verbosity_options()],
+    )
+    parser.add_argument(
+        "--predictions",
+        type=Path,
+        required=True,
+        metavar="P.json",
+        help="instances.json, or a bare COCO results list",
+    )
+    parser.add_argument(
+        "--ground-truth", type=Path, required=True, metavar="G.json", help="COCO instances file"
+    )
+    parser.add_argument("--json", action="store_true", help="write the figures as JSON to stdout")
+    parser.add_argument(
+        "--bootstrap",
+        type=_count,
+        default=1000,
+        metavar="N",
+        help="resamplings of the images for the intervals; 0 leaves them out (default: 1000)",
+    )
+    parser.add_argument(
+        "--score-threshold",
+        type=_score,
+        metavar="S",
+        help="also count and match at this score, 0 to 1",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the resampling (default: 0)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Evaluate and print the table, or JSON."""
+    from organoseg.evaluation import evaluate
+    from organoseg.io.coco_json import parse_coco_instances, parse_predictions
+
+    result = evaluate(
+        parse_predictions(args.predictions, args.ground_truth),
+        parse_coco_instances(args.ground_truth).instances,
+        bootstrap=args.bootstrap,
+        seed=args.seed,
+        score_threshold=args.score_threshold,
+    )
+    if args.json:
+        print_json(result.to_dict())
+    else:
+        print(result.table())
+    return 0

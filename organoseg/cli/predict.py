@@ -1,0 +1,54 @@
+"""`organoseg predict`: segment images and folders with a trained model."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from organoseg.cli.console import verbosity_options
+
+
+def _score(text: str) -> float:
+    value = float(text)
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
+    return value
+
+
+def add_parser(subparsers: Any) -> argparse.ArgumentParser:
+    """Declare the verb and its options."""
+    parser: argparse.ArgumentParser = subparsers.add_parser(
+        "predict",
+        help="segment images with a trained model",
+        description="Segment images. DIR gets instances.json (all masks, overlaps kept), a label "
+        "TIFF per image and measurements.csv; images that fail are named in errors.csv.",
+        parents=[verbosity_options()],
+    )
+    parser.add_argument(
+        "paths", nargs="+", type=Path, metavar="PATH", help="images, or folders of images"
+    )
+    parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of results")
+    parser.add_argument(
+        "--score-threshold",
+        type=_score,
+        metavar="S",
+        help="leave out organoids with a lower score, 0 to 1 (default: what the model says)",
+    )
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    return parser
+
+
+def run(args: argparse.Namespace) -> int:
+    """Predict; the exit code is the folder run's, so a file that failed shows in it."""
+    from organoseg.inference.folder import predict_folder
+
+    result = predict_folder(
+        args.paths,
+        model=args.model,
+        out=args.out,
+        score_threshold=args.score_threshold,
+        device=args.device,
+    )
+    return int(result)
