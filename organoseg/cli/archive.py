@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
-from organoseg.cli.console import verbosity_options
+from organoseg.cli.console import counter
+from organoseg.cli.options import verbosity_options
+
+SHOWN = 5
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -33,9 +37,18 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Create the archive and say what is in it."""
+    """Create the archive and say what is in it; 3 when a file could not be read."""
     from organoseg.archive import create_archive
+    from organoseg.core import DataError
 
-    archive = create_archive(args.sources, args.out)
-    print(f"{args.out}: {len(archive)} images")
+    quiet = args.quiet > args.verbose
+    progress = None if quiet else counter("files read")
+    archive = create_archive(args.sources, args.out, progress=progress)
+    print(f"{args.out}: {len(archive)} images, {len(archive.duplicates)} doubles left out")
+    for file, reason in archive.errors[:SHOWN]:
+        print(f"organoseg: not read: {file}: {reason}", file=sys.stderr)
+    if archive.errors:
+        listed = args.out / "errors.csv"
+        print(f"organoseg: {len(archive.errors)} files not read: {listed}", file=sys.stderr)
+        return DataError.exit_code
     return 0

@@ -1,26 +1,15 @@
-"""What every verb shares: how it speaks to the terminal, and the options for that."""
+"""How every verb speaks to the terminal: messages on stderr, results on stdout."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import sys
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 _LEVELS = {-1: logging.ERROR, 0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG}
-
-
-def verbosity_options() -> argparse.ArgumentParser:
-    """A parent parser with -v and -q. They stand before or after the verb."""
-    options = argparse.ArgumentParser(add_help=False)
-    group = options.add_argument_group("messages")
-    shared: dict[str, Any] = {"action": "count", "default": argparse.SUPPRESS}
-    group.add_argument("-v", "--verbose", help="say more (-vv: for developers)", **shared)
-    group.add_argument("-q", "--quiet", help="say only what went wrong", **shared)
-    return options
 
 
 def set_up_messages(level: int) -> None:
@@ -53,3 +42,17 @@ def _show_warning(
 def print_json(values: Mapping[str, Any]) -> None:
     """Write one JSON document to stdout: what `--json` promises to other programs."""
     print(json.dumps(values, indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def counter(what: str) -> Callable[[int, int], None]:
+    """A progress function `(done, total)`: one living line on a terminal, ten lines in a log."""
+    alive = sys.stderr.isatty()
+
+    def show(done: int, total: int) -> None:
+        if alive:
+            end = "\n" if done == total else ""
+            print(f"\r{done} of {total} {what}", end=end, file=sys.stderr, flush=True)
+        elif done * 10 // total > (done - 1) * 10 // total:
+            print(f"{done} of {total} {what}", file=sys.stderr, flush=True)
+
+    return show

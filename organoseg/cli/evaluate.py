@@ -6,21 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from organoseg.cli.console import print_json, verbosity_options
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{text} is below 0")
-    return value
-
-
-def _score(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+from organoseg.cli.console import print_json
+from organoseg.cli.options import count, score, verbosity_options
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -45,14 +32,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="write the figures as JSON to stdout")
     parser.add_argument(
         "--bootstrap",
-        type=_count,
+        type=count,
         default=1000,
         metavar="N",
         help="resamplings of the images for the intervals; 0 leaves them out (default: 1000)",
     )
     parser.add_argument(
         "--score-threshold",
-        type=_score,
+        type=score,
         metavar="S",
         help="also count and match at this score, 0 to 1",
     )

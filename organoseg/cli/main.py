@@ -1,4 +1,4 @@
-"""The command `organoseg`: picks the verb, runs it, and turns every error into words and an exit code.
+"""The command `organoseg`: runs a verb, and turns every error into words and an exit code.
 
 Exit codes: 0 done, 1 the run failed, 2 wrong use, 3 bad data, 130 interrupted.
 """
@@ -15,7 +15,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
-from organoseg.cli.console import set_up_messages, verbosity_options
+from organoseg.cli.console import set_up_messages
+from organoseg.cli.options import verbosity_options
 
 VERBS = ("demo", "doctor", "train", "predict", "evaluate", "archive")
 
@@ -38,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("organoseg: interrupted", file=sys.stderr)
         return 130
     except BrokenPipeError:
-        # The reader (`| head`) has left. Keep Python from complaining again when it flushes at exit.
+        # The reader (`| head`) has left; Python must not complain again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:  # noqa: BLE001 - the last line of defence: nobody is shown a traceback

@@ -6,14 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from organoseg.cli.console import verbosity_options
-
-
-def _score(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text} is not between 0 and 1")
-    return value
+from organoseg.cli.options import score, verbosity_options
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -32,7 +25,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of results")
     parser.add_argument(
         "--score-threshold",
-        type=_score,
+        type=score,
         metavar="S",
         help="leave out organoids with a lower score, 0 to 1 (default: what the model says)",
     )

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from organoseg.cli.console import verbosity_options
+from organoseg.cli.options import verbosity_options
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:

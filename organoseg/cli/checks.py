@@ -1,0 +1,143 @@
+"""What `organoseg doctor` looks at: each check gives findings, none raises."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Literal
+
+LOW_DISK = 5 * 10**9
+FOR_DEVELOPERS = ("dev", "peers")
+
+State = Literal["ok", "absent", "problem"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing looked at; `absent` is an optional part that is not there."""
+
+    topic: str
+    name: str
+    value: str
+    state: State = "ok"
+    remedy: str | None = None
+
+
+def examine(folder: Path) -> Iterator[Finding]:
+    """Look at this computer and installation, and at `folder`, where results would go."""
+    from organoseg import __version__
+
+    yield Finding("system", "organoseg", __version__)
+    yield Finding("system", "python", platform.python_version())
+    yield Finding("system", "platform", platform.platform())
+    yield Finding("system", "executable", sys.executable)
+    yield from packages()
+    yield from torch_device()
+    yield from folders(folder)
+
+
+def packages() -> Iterator[Finding]:
+    """The packages that organoseg needs, and the optional ones, against the floors it states."""
+    from packaging.requirements import Requirement
+
+    try:
+        stated = metadata.requires("organoseg") or []
+    except metadata.PackageNotFoundError:
+        remedy = "Run `make setup`, or `pip install -c constraints.txt -e .`, in the checkout."
+        yield Finding("packages", "organoseg", "not installed", "problem", remedy)
+        return
+    for requirement in map(Requirement, stated):
+        extra = _extra(str(requirement.marker)) if requirement.marker else None
+        if extra in FOR_DEVELOPERS:
+            continue
+        yield _package(requirement.name, str(requirement.specifier), extra)
+
+
+def _extra(marker: str) -> str | None:
+    _, found, name = marker.partition("extra == ")
+    return name.strip("\"'() ") if found else None
+
+
+def _package(name: str, floor: str, extra: str | None) -> Finding:
+    from packaging.specifiers import SpecifierSet
+
+    topic = "optional parts" if extra else "packages"
+    install = f'pip install "{name}{floor}"'
+    try:
+        version = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        value = f"not there (part `{extra}`)" if extra else "not there"
+        return Finding(topic, name, value, "absent" if extra else "problem", install)
+    if not SpecifierSet(floor).contains(version, prereleases=True):
+        return Finding(topic, name, f"{version}, needed {floor}", "problem", install)
+    return Finding(topic, name, version)
+
+
+def torch_device() -> Iterator[Finding]:
+    """Whether torch works, on what, and with how many threads."""
+    try:
+        import torch
+    except (ImportError, OSError) as error:
+        remedy = "Install torch as https://pytorch.org/get-started says for this computer."
+        yield Finding("torch", "import", str(error), "problem", remedy)
+        return
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    if gpus:
+        yield Finding("torch", "device", f"cuda: {', '.join(gpus)}")
+    elif torch.backends.mps.is_available():
+        yield Finding("torch", "device", "mps")
+    else:
+        yield Finding("torch", "device", "cpu")
+    yield Finding("torch", "threads", f"{torch.get_num_threads()} of {usable_cores()} cores")
+
+
+def usable_cores() -> int:
+    """Cores this process may use: in a container fewer than the computer has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def folders(folder: Path) -> Iterator[Finding]:
+    """Whether results, downloads and temporary files can be written, and the room for them."""
+    from organoseg.models.weights import cache_folder
+
+    places = {
+        "results": folder,
+        "downloads": cache_folder(),
+        "temporary files": Path(tempfile.gettempdir()),
+    }
+    for name, place in places.items():
+        yield _writable(name, place)
+    free = shutil.disk_usage(_existing(folder)).free
+    enough = free >= LOW_DISK
+    yield Finding(
+        "folders",
+        "free disk",
+        f"{free / 1e9:.1f} GB",
+        "ok" if enough else "problem",
+        None if enough else "Make room, or give --out a folder on another disk.",
+    )
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest one above it that is there already."""
+    folder = folder.absolute()
+    return next(place for place in (folder, *folder.parents) if place.exists())
+
+
+def _writable(name: str, folder: Path) -> Finding:
+    """Write a file of no size rather than ask for permissions, which network disks misreport."""
+    try:
+        with tempfile.TemporaryFile(dir=_existing(folder)):
+            return Finding("folders", name, str(folder))
+    except OSError as error:
+        remedy = f"Make {folder} writable, or choose another folder."
+        return Finding("folders", name, f"{folder}: {error.strerror}", "problem", remedy)
