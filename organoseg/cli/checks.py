@@ -137,7 +137,7 @@ def _writable(name: str, folder: Path) -> Finding:
     """Write a file of no size rather than ask for permissions, which network disks misreport."""
     try:
         with tempfile.TemporaryFile(dir=_existing(folder)):
-            return Finding("folders", name, str(folder))
+            return Finding("folders", name, str(folder.absolute()))
     except OSError as error:
         remedy = f"Make {folder} writable, or choose another folder."
         return Finding("folders", name, f"{folder}: {error.strerror}", "problem", remedy)
