@@ -1,0 +1,198 @@
+"""Splits: which side (train, validation, test) every group of images is on, decided once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from organoseg.core import DataError, UsageError
+from organoseg.core.files import read_json, write_json
+from organoseg.dataset.groups import group_key
+from organoseg.dataset.labelled import LabelledDataset
+
+Side = Literal["train", "validation", "test"]
+SIDES: tuple[Side, ...] = get_args(Side)
+
+
+class _SplitFile(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["organoseg split 1"]
+    seed: int
+    sides: Annotated[dict[str, Side], Field(min_length=1)]
+    groups: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """The side of every image by name, the group of each, and the seed that dealt them out.
+
+    Raises DataError when a group stands on two sides, or an image has a side but no group.
+    """
+
+    sides: Mapping[str, Side]
+    groups: Mapping[str, str]
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sides.keys() != self.groups.keys():
+            odd = sorted(self.sides.keys() ^ self.groups.keys())
+            raise DataError(
+                f"{len(odd)} images have a side or a group but not both: {', '.join(odd[:5])}",
+                remedy="Make the split again from its labelled set.",
+            )
+        seen: dict[str, Side] = {}
+        for name, side in self.sides.items():
+            if seen.setdefault(self.groups[name], side) != side:
+                raise DataError(
+                    f"group {self.groups[name]!r} stands on two sides of the split "
+                    f"({seen[self.groups[name]]} and {side})",
+                    where=name,
+                    remedy="Put the whole group on one side: its images resemble each other.",
+                )
+
+    def names(self, side: Side) -> list[str]:
+        """The images of one side, in order."""
+        return [name for name, own in self.sides.items() if own == side]
+
+    def side_of_group(self, group: str) -> Side | None:
+        """The side that crops and corrections of this group inherit; None for a new group."""
+        return next((self.sides[n] for n, own in self.groups.items() if own == group), None)
+
+    def check(self, dataset: LabelledDataset) -> None:
+        """DataError when an image of ``dataset`` has no side, or one picture is on two sides."""
+        unknown = [name for name in dataset.names if name not in self.sides]
+        if unknown:
+            raise DataError(
+                f"{len(unknown)} images have no side in the split: {', '.join(unknown[:5])}",
+                remedy="Add them under the side of their group, or make a new split file.",
+            )
+        first: dict[str, str] = {}
+        for item in dataset:
+            twin = first.setdefault(item.image.identity, item.name)
+            if self.sides[twin] != self.sides[item.name]:
+                raise DataError(
+                    f"the same picture is {twin} in {self.sides[twin]} and {item.name} in "
+                    f"{self.sides[item.name]}",
+                    remedy="Remove one of the two: a test image that was trained on proves nothing.",
+                )
+
+    def save(self, path: Path) -> None:
+        """Write the split; a file that is there and says something else is never replaced."""
+        path = Path(path)
+        if path.exists():
+            if Split.load(path) == self:
+                return
+            raise DataError(
+                "another split is stored there already, and a split is decided once",
+                where=path,
+                remedy="Load that one, or give a new file name for this one.",
+            )
+        content = {
+            "format": "organoseg split 1",
+            "seed": self.seed,
+            "sides": dict(self.sides),
+            "groups": dict(self.groups),
+        }
+        write_json(path, content)
+
+    @staticmethod
+    def load(path: Path) -> Split:
+        """A stored split; DataError when the file is missing, damaged or contradicts itself."""
+        path = Path(path)
+        stored = _parse(TypeAdapter(_SplitFile), read_json(path), path)
+        return Split(stored.sides, stored.groups, stored.seed)
+
+
+def split_by_group(
+    dataset: LabelledDataset, fractions: Mapping[Side, float], seed: int = 0
+) -> Split:
+    """Deal whole groups out so that each side's share of images comes near its fraction.
+
+    Groups that hold the same picture are kept together. Deterministic for one seed. UsageError
+    for fractions that are not positive shares of 1; DataError for fewer groups than sides.
+    """
+    _check_fractions(fractions)
+    clusters = _clusters(dataset)
+    if len(clusters) < len(fractions):
+        raise DataError(
+            f"{len(clusters)} independent groups cannot fill {len(fractions)} sides",
+            remedy="Take images of more wells or plates, or split into fewer sides.",
+        )
+    order = np.random.default_rng(seed).permutation(len(clusters))
+    # Largest first, so that the small ones can even the shares out; the seed breaks ties.
+    ranked = sorted((clusters[i] for i in order), key=len, reverse=True)
+    lacking = {side: fraction * len(dataset) for side, fraction in fractions.items()}
+    empty = dict.fromkeys(fractions)
+    sides: dict[str, Side] = {}
+    for position, names in enumerate(ranked):
+        # The last groups are kept for sides that still have none.
+        pool = empty if len(ranked) - position <= len(empty) else fractions
+        side = max(pool, key=lambda s: lacking[s])
+        empty.pop(side, None)
+        lacking[side] -= len(names)
+        sides.update(dict.fromkeys(names, side))
+    groups = {item.name: group_key(item.image) for item in dataset}
+    return Split({name: sides[name] for name in dataset.names}, groups, seed)
+
+
+def few_label_split(path: Path, name: str) -> list[str]:
+    """The file names of one subset (such as ``labelled_5``) of a ``few_label_splits.json``."""
+    path = Path(path)
+    data = read_json(path)
+    if not isinstance(data, dict):
+        raise DataError("not a file of named subsets", where=path, remedy="Give the split file.")
+    subsets = {key: value for key, value in data.items() if isinstance(value, list)}
+    if name not in subsets:
+        raise DataError(
+            f"no subset {name!r}; there are {', '.join(subsets) or 'none'}",
+            where=path,
+            remedy="Name one of these.",
+        )
+    return _parse(TypeAdapter(list[str]), subsets[name], path)
+
+
+def _check_fractions(fractions: Mapping[Side, float]) -> None:
+    wrong = [side for side in fractions if side not in SIDES]
+    if wrong:
+        raise UsageError(f"unknown side {wrong[0]!r}", remedy=f"Use {', '.join(SIDES)}.")
+    if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
+        raise UsageError(
+            f"the fractions {dict(fractions)} are not positive shares that add up to 1",
+            remedy="Leave out the sides that get nothing and let the others sum to 1.",
+        )
+
+
+def _clusters(dataset: LabelledDataset) -> list[list[str]]:
+    """Names by group, groups that share a picture joined into one."""
+    leader: dict[str, str] = {}
+
+    def find(key: str) -> str:
+        while leader.setdefault(key, key) != key:
+            key = leader[key]
+        return key
+
+    for item in dataset:
+        leader[find(f"pixels {item.image.identity}")] = find(f"group {group_key(item.image)}")
+    found: dict[str, list[str]] = {}
+    for item in dataset:
+        found.setdefault(find(f"group {group_key(item.image)}"), []).append(item.name)
+    return list(found.values())
+
+
+def _parse(adapter: TypeAdapter[Any], data: Any, path: Path) -> Any:
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "top level"
+        raise DataError(
+            f"not a valid split: {place}: {first['msg']}",
+            where=path,
+            remedy="Restore the file from where it was first stored.",
+        ) from error

@@ -1,0 +1,118 @@
+"""The shape of a COCO file on disk: what a person or another program may write, parsed strictly."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from organoseg.core import DataError
+
+_MAX_SIDE = 1 << 20
+T = TypeVar("T")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="ignore", allow_inf_nan=False, frozen=True)
+
+
+class CocoRle(_Model):
+    """A run-length mask: ``size`` is (height, width), ``counts`` compressed text or plain runs."""
+
+    size: tuple[int, int]
+    counts: str | list[Annotated[int, Field(ge=0)]]
+
+
+class CocoImage(_Model):
+    """One image of a COCO file."""
+
+    id: int
+    file_name: Annotated[str, Field(min_length=1)]
+    height: Annotated[int, Field(gt=0, le=_MAX_SIDE)]
+    width: Annotated[int, Field(gt=0, le=_MAX_SIDE)]
+
+
+class CocoCategory(_Model):
+    """One class of a COCO file."""
+
+    id: int
+    name: str
+
+
+class CocoAnnotation(_Model):
+    """One organoid of a COCO file; ``score`` and ``source`` are written by organoseg itself."""
+
+    id: int
+    image_id: int
+    category_id: int
+    segmentation: list[list[float]] | CocoRle
+    iscrowd: Literal[0, 1] = 0
+    score: float = 1.0
+    source: str = ""
+
+
+class CocoResult(_Model):
+    """One entry of a bare COCO results list."""
+
+    image_id: int
+    category_id: int
+    segmentation: list[list[float]] | CocoRle
+    score: float
+
+
+class CocoFile(_Model):
+    """A whole COCO instances file."""
+
+    images: list[CocoImage]
+    annotations: list[CocoAnnotation]
+    categories: list[CocoCategory]
+
+
+class CocoHead(_Model):
+    """The part of a COCO instances file that says which images it is about."""
+
+    images: list[CocoImage]
+
+
+def parse_file(data: Any, path: Path) -> CocoFile:
+    """``data`` as a COCO instances file; DataError naming the entries that are not."""
+    if not isinstance(data, dict):
+        raise DataError(
+            f"a COCO instances file is an object with images, annotations and categories, "
+            f"not a {type(data).__name__}",
+            where=path,
+            remedy="A bare list of results has no images: give it as predictions, not as labels.",
+        )
+    return _parse(TypeAdapter(CocoFile), data, path)
+
+
+def parse_head(data: Any, path: Path) -> CocoHead:
+    """The images of a COCO instances file, without looking at its annotations."""
+    return _parse(TypeAdapter(CocoHead), data, path)
+
+
+def parse_results_list(data: Any, path: Path) -> list[CocoResult]:
+    """``data`` as a bare COCO results list; DataError naming the entries that are not."""
+    return _parse(TypeAdapter(list[CocoResult]), data, path)
+
+
+def _parse(adapter: TypeAdapter[T], data: Any, path: Path) -> T:
+    try:
+        return adapter.validate_python(data)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        shown = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in found[:5])
+        rest = f"; and {len(found) - 5} more" if len(found) > 5 else ""
+        raise DataError(
+            f"not a valid COCO file: {shown}{rest}",
+            where=path,
+            remedy="Export the annotations again as COCO instances with masks.",
+        ) from error
+
+
+def _place(loc: tuple[int | str, ...]) -> str:
+    text = ""
+    for part in loc:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".") or "top level"
