@@ -9,6 +9,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -38,10 +39,7 @@ def create_archive(
         for path in find_images([source])
     ]
 
-    def loader(path: Path, name: str) -> _Loader:
-        return lambda: replace(read_image(path), name=name)
-
-    loaders = [(str(path), loader(path, name)) for path, name in named]
+    loaders = [(str(path), partial(_read_as, path, name)) for path, name in named]
     return _create(loaders, len(loaders), Path(out), chunk, progress)
 
 
@@ -52,10 +50,18 @@ def create_archive_from_images(
 
     def loaders() -> Iterator[tuple[str, _Loader]]:
         for image in images:
-            yield image.name, lambda image=image: image
+            yield image.name, partial(_itself, image)
 
     total = len(images) if isinstance(images, Sequence) else 0
     return _create(loaders(), total, Path(out), chunk, progress)
+
+
+def _read_as(path: Path, name: str) -> Image:
+    return replace(read_image(path), name=name)
+
+
+def _itself(image: Image) -> Image:
+    return image
 
 
 def _create(

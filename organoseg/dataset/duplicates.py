@@ -59,7 +59,8 @@ def difference_hash(pixels: NDArray[np.generic]) -> NDArray[np.bool_]:
     cells = np.diff(np.diff(total[np.ix_(rows, columns)], axis=0), axis=1)
     counts = np.outer(np.diff(rows), np.diff(columns))
     means = cells / np.maximum(counts, 1)
-    return (means[:, :-1] > means[:, 1:]).ravel()
+    bits: NDArray[np.bool_] = (means[:, :-1] > means[:, 1:]).ravel()
+    return bits
 
 
 def _by_pixels(images: Iterable[Image]) -> dict[str, list[str]]:

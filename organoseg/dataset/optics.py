@@ -30,17 +30,17 @@ class Look:
 
 def draw_look(rng: np.random.Generator, shape: Shape, blur: float, light: float) -> Look:
     """Random properties for a shape's kind: cysts clear with thin dark walls, others filled."""
-    fringe = float(rng.normal(0.12, 0.12))
-    size = float(np.sqrt(shape.radius / 20))
+    fringe = float(rng.normal(0.06, 0.06))
+    size = float((shape.radius / 20) ** 0.35)
     if shape.kind == "cyst":
-        wall, width = rng.uniform(0.55, 1.1), rng.uniform(0.8, 1.4) * size
-        core, grain = rng.uniform(-0.06, 0.12), rng.uniform(0.0, 0.03)
+        wall, width = rng.uniform(0.45, 0.95), rng.uniform(0.9, 1.6) * size
+        core, grain = rng.uniform(-0.04, 0.14), rng.uniform(0.0, 0.04)
     elif shape.kind == "sphere":
-        wall, width = rng.uniform(0.4, 0.8), rng.uniform(0.9, 1.6) * size
-        core, grain = rng.uniform(0.08, 0.5), rng.uniform(0.03, 0.12)
+        wall, width = rng.uniform(0.4, 0.8), rng.uniform(1.0, 1.9) * size
+        core, grain = rng.uniform(0.08, 0.6), rng.uniform(0.02, 0.08)
     else:
         wall, width = rng.uniform(0.45, 0.8), rng.uniform(1.1, 1.8) * size
-        core, grain = rng.uniform(0.1, 0.45), rng.uniform(0.05, 0.15)
+        core, grain = rng.uniform(0.1, 0.5), rng.uniform(0.04, 0.11)
     return Look(
         wall=float(wall),
         width=float(max(width, 0.7)),
@@ -67,12 +67,12 @@ def transmission(
     slant = 1 - 0.35 * np.cos(theta - look.light)
     density = look.wall * uneven * slant * _line(depth, look.width, look.width)
     density -= look.fringe * _line(depth, 3.2 * look.width, 1.3 * look.width)
-    density += look.fringe * 0.7 * _line(depth, -2.2 * look.width, 1.3 * look.width) * -1
+    density -= 0.5 * look.fringe * _line(depth, -2.2 * look.width, 1.3 * look.width)
     filled = np.clip(depth / shape.radius, 0, 1)
     # A ball is thickest in the middle; a budding body's dead cells gather there.
     profile = np.sqrt(filled * (2 - filled)) if shape.kind != "bud" else np.sqrt(filled)
     density += look.core * profile * inside
-    mottle = gaussian_filter(rng.standard_normal(depth.shape), 1.4) * 3.0
+    mottle = gaussian_filter(rng.standard_normal(depth.shape), 2.0) * 5.0
     density += look.grain * mottle * inside
     density += _clumps(rng, shape, y, x) * inside
     if look.blur > 0.2:
@@ -117,16 +117,16 @@ def background(
     field = 1 + gradient * rng.uniform(0.2, 1) * 2 * (y * np.sin(angle) + x * np.cos(angle))
     centre = rng.uniform(-0.15, 0.15, 2)
     field *= 1 - vignette * rng.uniform(0.2, 1) * 2 * ((y - centre[0]) ** 2 + (x - centre[1]) ** 2)
-    field *= 1 + 0.25 * gradient * _cloud(rng, size)
+    field *= 1 + 0.08 * gradient * _cloud(rng, size)
     if rng.random() < rim:
         field *= _gel_rim(rng, y, x)
-    return level * np.clip(field, 0.15, None)
+    return np.asarray(level * np.clip(field, 0.15, None))
 
 
 def _cloud(rng: np.random.Generator, size: int) -> Field:
     from scipy.ndimage import zoom
 
-    coarse = zoom(rng.standard_normal((6, 6)), (size + 1) / 6, order=3, grid_mode=False)
+    coarse = zoom(rng.standard_normal((5, 5)), (size + 1) / 5, order=3)
     return np.asarray(coarse[:size, :size], dtype=np.float64)
 
 
@@ -173,13 +173,16 @@ def _speck(rng: np.random.Generator, density: Field) -> None:
 def _fibre(rng: np.random.Generator, density: Field) -> None:
     size = density.shape[0]
     start = rng.uniform(0, size, 2)
-    ends = start + rng.normal(0, 0.25 * size, (2, 2))
+    way = rng.normal(0, 0.2 * size, 2)
+    # The bend is across the way, so that a fibre curves but never folds back sharply.
+    bend = 0.5 * way + rng.normal(0, 0.35) * np.array([-way[1], way[0]])
+    ends = start + np.stack([bend, way])
     t = np.linspace(0, 1, 4 * size)[:, None]
     points = (1 - t) ** 2 * start + 2 * t * (1 - t) * ends[0] + t**2 * ends[1]
     y, x = np.round(points).astype(int).T
     held = (y >= 0) & (y < size) & (x >= 0) & (x < size)
     line = np.zeros_like(density)
-    line[y[held], x[held]] = rng.uniform(0.25, 0.7)
+    line[y[held], x[held]] = rng.uniform(0.2, 0.5)
     density += line
 
 
@@ -189,4 +192,5 @@ def expose(rng: np.random.Generator, light: NDArray[np.float64], noise: float) -
 
     shot = noise * np.sqrt(np.clip(light, 0, None)) * rng.standard_normal(light.shape)
     grains = gaussian_filter(shot + 0.3 * noise * rng.standard_normal(light.shape), 0.5)
-    return np.clip(np.round(255 * (light + grains)), 0, 255).astype(np.uint8)
+    exposed: NDArray[np.uint8] = np.clip(np.round(255 * (light + grains)), 0, 255).astype(np.uint8)
+    return exposed

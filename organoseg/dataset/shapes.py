@@ -85,8 +85,8 @@ def _buds(rng: np.random.Generator, radius: float) -> tuple[Lobe, ...]:
     lobes = []
     for bud in range(count):
         angle = start + 2 * np.pi * bud / count + rng.uniform(-0.4, 0.4)
-        size = radius * rng.uniform(0.38, 0.55)
-        far = radius * rng.uniform(1.0, 1.25)
+        size = radius * rng.uniform(0.35, 0.6)
+        far = radius * rng.uniform(0.8, 1.15)
         lobes.append(Lobe(float(far * np.sin(angle)), float(far * np.cos(angle)), float(size)))
         if rng.random() < 0.35:
             angle += rng.uniform(-0.25, 0.25)
@@ -98,9 +98,10 @@ def _buds(rng: np.random.Generator, radius: float) -> tuple[Lobe, ...]:
 
 def _melt(radius: float) -> float:
     """How far, in pixels, two parts flow into each other where they meet."""
-    return 0.12 * radius
+    return 0.2 * radius
 
 
 def _smooth_max(a: Field, b: Field, width: float) -> Field:
-    near = np.maximum(width - np.abs(a - b), 0) / width
-    return np.maximum(a, b) + near * near * width / 4
+    near: Field = np.maximum(width - np.abs(a - b), 0) / width
+    melted: Field = np.maximum(a, b) + near * near * width / 4
+    return melted

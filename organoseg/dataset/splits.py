@@ -79,7 +79,7 @@ class Split:
                 raise DataError(
                     f"the same picture is {twin} in {self.sides[twin]} and {item.name} in "
                     f"{self.sides[item.name]}",
-                    remedy="Remove one of the two: a test image that was trained on proves nothing.",
+                    remedy="Remove one of the two: a test image must never be trained on.",
                 )
 
     def save(self, path: Path) -> None:
@@ -154,7 +154,8 @@ def few_label_split(path: Path, name: str) -> list[str]:
             where=path,
             remedy="Name one of these.",
         )
-    return _parse(TypeAdapter(list[str]), subsets[name], path)
+    names: list[str] = _parse(TypeAdapter(list[str]), subsets[name], path)
+    return names
 
 
 def _check_fractions(fractions: Mapping[Side, float]) -> None:

@@ -34,12 +34,12 @@ class SyntheticSpec:
     size: int = 256
     count: tuple[int, int] = (4, 14)
     radius: tuple[float, float] = (6.0, 36.0)
-    overlap: float = 0.3
+    overlap: float = 0.18
     kinds: tuple[float, float, float] = (0.35, 0.45, 0.2)
-    defocus: float = 1.3
-    faint: int = 3
+    defocus: float = 1.1
+    faint: int = 4
     debris: int = 22
-    fibres: int = 2
+    fibres: int = 1
     gradient: float = 0.3
     vignette: float = 0.3
     rim: float = 0.2
@@ -95,9 +95,7 @@ def make_image(
         mask = _mask(shape, spec)
         if mask is None:
             continue
-        # Larger bodies reach through more of the focus, so they stay recognisable when blurred.
-        blur = min(abs(float(rng.normal(0, spec.defocus))), 0.14 * shape.radius)
-        _shine_through(rng, light, shape, blur, slant, strength=1.0)
+        _shine_through(rng, light, shape, _blur(rng, spec, shape), slant, strength=1.0)
         masks.append(mask)
         kept_kinds.append(shape.kind)
     image = Image(optics.expose(rng, light, spec.noise), name=name, group=name)
@@ -167,6 +165,12 @@ def _apart(shape: Shape, other: Shape) -> bool:
 def _faint_shapes(rng: np.random.Generator, spec: SyntheticSpec) -> list[Shape]:
     count = int(rng.integers(spec.faint + 1))
     return [_candidate(rng, spec, _radius(rng, spec), None) for _ in range(count)]
+
+
+def _blur(rng: np.random.Generator, spec: SyntheticSpec, shape: Shape) -> float:
+    """Most lie near the focal plane, some well off it, none so far that its edge is lost."""
+    far = 3.0 if rng.random() < 0.25 else 1.0
+    return min(abs(float(rng.normal(0, far * spec.defocus))), 0.16 * shape.radius)
 
 
 def _radius(rng: np.random.Generator, spec: SyntheticSpec) -> float:

@@ -168,7 +168,7 @@ def _id(entry: CocoAnnotation | CocoResult, shift: int, position: int) -> int:
 
 
 def _by_image(
-    entries: Sequence[CocoAnnotation] | Sequence[CocoResult],
+    entries: Iterable[CocoAnnotation | CocoResult],
 ) -> dict[int, list[tuple[int, CocoAnnotation | CocoResult]]]:
     found: dict[int, list[tuple[int, CocoAnnotation | CocoResult]]] = defaultdict(list)
     for number, entry in enumerate(entries):
