@@ -1,0 +1,1 @@
+"""Guided distillation and its kin, written against the Segmenter protocol."""

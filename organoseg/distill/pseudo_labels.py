@@ -1,0 +1,117 @@
+"""From a teacher's instances to targets for the student."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from organoseg.core import Instances
+from organoseg.models.protocol import Target
+
+
+class PseudoLabelFilter(Protocol):
+    """Decides which predictions of the teacher teach, which are ignored and which are dropped."""
+
+    #: Predictions below this score never reach the filter.
+    floor: float
+
+    def __call__(self, predicted: Instances) -> Target:
+        """Target for the student from the teacher's instances of one image."""
+        ...
+
+
+@dataclass(frozen=True)
+class PaperFilter:
+    """The filter of Berrada et al. 2023: score above .7 and a few px, hard labels, misses are background.
+
+    No duplicate removal, no quality weight, no ignore region (methods.md, 1.3).
+    """
+
+    score: float = 0.7
+    smallest_area: int = 80  # 5 cells at stride 4
+
+    @property
+    def floor(self) -> float:
+        return self.score
+
+    def __call__(self, predicted: Instances) -> Target:
+        good = (predicted.scores > self.score) & (predicted.areas > self.smallest_area)
+        return Target.labelled(predicted.select(good))
+
+
+@dataclass(frozen=True)
+class OrganoidFilter:
+    """Quality-weighted positives and an ignore band.
+
+    Parameters
+    ----------
+    accept
+        Predictions from this score on are positives.
+    ignore
+        Predictions from here to ``accept`` are neither organoid nor background.
+    power
+        A positive of quality q teaches its mask with weight q ** power.
+    soft
+        Share of the quality in the score's soft label: 0 teaches 1, 1 teaches q itself.
+    nms
+        Mask IoU above which two pseudo-labels are one organoid. Containment is no duplicate: overlap is real.
+    background
+        Weight of the background of an unlabelled image.
+    """
+
+    accept: float = 0.55
+    ignore: float = 0.25
+    power: float = 2.0
+    soft: float = 0.5
+    nms: float = 0.7
+    background: float = 1.0
+    smallest_area: int = 30
+
+    @property
+    def floor(self) -> float:
+        return self.ignore
+
+    def __call__(self, predicted: Instances) -> Target:
+        kept = predicted.select(
+            (predicted.scores >= self.ignore) & (predicted.areas >= self.smallest_area)
+        )
+        kept = kept.nms(self.nms)
+        quality = np.clip(kept.scores, 0, 1).astype(np.float32)
+        return Target(
+            instances=kept,
+            weights=quality**self.power,
+            confidence=(1 - self.soft * (1 - quality)).astype(np.float32),
+            ignored=quality < self.accept,
+            background_weight=self.background,
+        )
+
+
+def agree(views: Sequence[Instances], iou: float = 0.5) -> Instances:
+    """Fuse the instances that several views of one image gave, already in one geometry.
+
+    The first view's instances keep their masks, unless a partner's score is higher; quality becomes the mean over
+    views of score x IoU with the best partner, so what only one view sees sinks to 1/n of its score.
+    """
+    first = views[0]
+    if len(views) == 1:
+        return first
+    quality = np.array(first.scores, np.float64)
+    unseen: list[Instances] = []
+    for other in views[1:]:
+        table = first.iou(other)
+        if table.shape[1] and len(first):
+            best = table.argmax(1)
+            overlap = table[np.arange(len(first)), best]
+            partner = np.where(overlap >= iou, other.scores[best] * overlap, 0.0)
+            quality += partner
+            lonely = table.max(0) < iou
+        else:
+            lonely = np.ones(len(other), bool)
+        unseen.append(other.select(lonely))
+    fused = first.replace(scores=(quality / len(views)).astype(np.float32))
+    for rest in unseen:
+        fused = fused.union(rest.replace(scores=(rest.scores / len(views)).astype(np.float32)))
+    return fused.select(np.argsort(-fused.scores, kind="stable")).nms(0.6)

@@ -1,0 +1,1 @@
+"""Engines behind one protocol, and models as folders on disk."""

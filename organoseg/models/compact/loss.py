@@ -1,0 +1,78 @@
+"""Loss of the compact engine: quality focal score, dice and cross entropy of the masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from organoseg.models.compact.assignment import Assignment, assign
+from organoseg.models.compact.network import LEVELS, CompactNetwork, draw_masks
+from organoseg.models.protocol import Target
+
+SCORE_WEIGHT, DICE_WEIGHT, PIXEL_WEIGHT = 2.0, 2.0, 0.5
+#: Score target of a positive whose mask is still poor; without it early positives would vanish.
+QUALITY_FLOOR = 0.2
+
+
+def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
+    """|q - p|^2 times the cross entropy of p against the soft label q (Li et al. 2020, eq. 5, beta 2)."""
+    distance = (quality - logits.sigmoid()).abs().square()
+    return distance * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+
+
+def _mask_terms(logits: Tensor, target: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Dice loss, mean cross entropy and IoU of K masks, each (K,), over the cells inside the image."""
+    probability = logits.sigmoid() * inside
+    target = target * inside
+    both = (probability * target).flatten(1).sum(1)
+    sizes = probability.square().flatten(1).sum(1) + target.square().flatten(1).sum(1)
+    dice = 1 - (2 * both + 1) / (sizes + 1)
+    pixel = F.binary_cross_entropy_with_logits(logits, target, weight=inside, reduction="none")
+    pixel = pixel.flatten(1).sum(1) / inside.flatten(1).sum(1).clamp(min=1)
+    with torch.no_grad():
+        drawn, true = probability > 0.5, target > 0.5
+        union = (drawn | true).flatten(1).sum(1)
+        iou = (drawn & true).flatten(1).sum(1) / union.clamp(min=1)
+    return dice, pixel, iou
+
+
+def _tensors(a: Assignment, device: torch.device) -> dict[str, Tensor]:
+    return {k: torch.from_numpy(v).to(device, non_blocking=True) for k, v in vars(a).items()}
+
+
+def compact_losses(
+    network: CompactNetwork, pixels: Tensor, targets: Sequence[Target], classes: Sequence[int]
+) -> dict[str, Tensor]:
+    """``{"score", "dice", "pixel"}``, weighted and normalised by the positives of the batch."""
+    scores, features, masks = network(pixels)
+    shape = (pixels.shape[2], pixels.shape[3])
+    total = pixels.new_zeros(3)
+    count = pixels.new_zeros(())
+    for stride in LEVELS:
+        a = _tensors(assign(targets, stride, shape, classes), pixels.device)
+        logits = scores[stride].float()
+        quality = torch.zeros_like(logits)
+        if a["image"].numel():
+            at = features[stride][a["image"], :, a["row"], a["column"]]
+            drawn = draw_masks(
+                masks[stride], network.controller(at), a["image"], a["row"], a["column"]
+            )
+            dice, pixel, iou = _mask_terms(drawn.float(), a["masks"], a["inside"])
+            weight = a["weight"]
+            total = total + torch.stack(
+                [total[0] * 0, (weight * dice).sum(), (weight * pixel).sum()]
+            )
+            count = count + weight.sum()
+            best = iou.clamp(min=QUALITY_FLOOR) * a["confidence"]
+            quality[a["image"], a["label"], a["row"], a["column"]] = best
+        score = (quality_focal(logits, quality) * a["known"].unsqueeze(1)).sum()
+        total = total + torch.stack([score, total[1] * 0, total[2] * 0])
+    total = total / count.clamp(min=1)
+    return {
+        "score": SCORE_WEIGHT * total[0],
+        "dice": DICE_WEIGHT * total[1],
+        "pixel": PIXEL_WEIGHT * total[2],
+    }

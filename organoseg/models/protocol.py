@@ -1,0 +1,83 @@
+"""The one interface every engine speaks: images in, :class:`~organoseg.core.Instances` out.
+
+Everything in ``organoseg.distill`` and ``organoseg.training`` is written against these types, so each
+method of the family runs on each engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoseg.core import DataError, Instances
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What one training image should produce, and how far to trust each part of it.
+
+    Parameters
+    ----------
+    instances
+        The organoids of the image, N of them.
+    weights
+        float32 (N,), >= 0: how much the *mask* of an instance counts in the loss.
+    confidence
+        float32 (N,) in [0, 1]: how sure it is that the instance is an organoid. Engines use it as the soft
+        label of the detection score. 1 for labels made by a person.
+    ignored
+        bool (N,): neither organoid nor background. Predictions there cost nothing.
+    background_weight
+        How much an unclaimed place counts as background; 1 for labels made by a person.
+    """
+
+    instances: Instances
+    weights: NDArray[np.float32]
+    confidence: NDArray[np.float32]
+    ignored: NDArray[np.bool_]
+    background_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        n = len(self.instances)
+        for name in ("weights", "confidence", "ignored"):
+            if getattr(self, name).shape != (n,):
+                raise DataError(
+                    f"Target.{name} has shape {getattr(self, name).shape}, expected ({n},)"
+                )
+
+    @classmethod
+    def labelled(cls, instances: Instances) -> Target:
+        """Target made by a person: every instance counts fully, nothing is ignored."""
+        n = len(instances)
+        ones = np.ones(n, np.float32)
+        return cls(instances, ones, ones, np.zeros(n, bool))
+
+
+@runtime_checkable
+class Segmenter(Protocol):
+    """An engine. Concrete engines are ``torch.nn.Module`` as well (see :mod:`organoseg.models.registry`).
+
+    ``pixels`` are grey images as float32 tensors (B, 1, H, W), normalised by
+    :func:`organoseg.core.normalised`. H and W are free; the engine pads as it needs.
+    """
+
+    max_instances: int
+
+    def losses(self, pixels: torch.Tensor, targets: Sequence[Target]) -> dict[str, torch.Tensor]:
+        """Differentiable, already weighted terms; the training loss is their sum."""
+        ...
+
+    def segment(self, pixels: torch.Tensor, score_threshold: float = 0.05) -> list[Instances]:
+        """Instances of each image, best score first. No gradient, no randomness."""
+        ...
+
+    def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Optimiser groups: what trains, how fast, and what decays."""
+        ...

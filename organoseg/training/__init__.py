@@ -1,0 +1,1 @@
+"""Recipes, feeds and the loop that survives a kill."""

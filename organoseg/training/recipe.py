@@ -1,0 +1,297 @@
+"""Recipes: one YAML file says everything about a run, and unknown words are refused."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from organoseg.core import DataError, UsageError
+
+#: What the two presets of guided distillation say. ``paper`` follows Berrada et al. 2023 and the numbers of its published
+#: configuration; ``organoid`` is ours, and docs/experiments.md says what each number was chosen by.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {
+        "burn_in": 1 / 3,
+        "half_life": None,
+        "decay": 0.9996,
+        "unlabelled_weight": 2.0,
+        "filter": "paper",
+        "accept": 0.7,
+        "views": 1,
+        "calibrate": False,
+        "copy_paste": 0.0,
+        "guard": False,
+        "average": False,
+    },
+    "organoid": {},
+}
+
+
+class Strict(BaseModel):
+    """A part of a recipe: unknown keys are errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class LabelledData(Strict):
+    """Labelled images as COCO."""
+
+    annotations: Path = Field(description="COCO instances file")
+    images: Path = Field(description="folder its file names start from")
+    names: tuple[str, ...] | None = Field(None, description="use these files only")
+    split: str | None = Field(None, description="FILE.json#KEY: use the file names listed there")
+
+    @model_validator(mode="after")
+    def _one_choice(self) -> LabelledData:
+        if self.names is not None and self.split is not None:
+            raise ValueError("give either names or split, not both")
+        return self
+
+
+class Data(Strict):
+    """What a run learns from."""
+
+    labelled: LabelledData
+    validation: LabelledData | None = Field(
+        None, description="never trained on; chooses the best checkpoint"
+    )
+    unlabelled: Path | None = Field(None, description="archive (zarr) or folder of images")
+    prefer: tuple[str, ...] = Field(
+        (), description="parts of archive file names; only images with one are drawn"
+    )
+
+
+class Model(Strict):
+    """Which engine."""
+
+    engine: str = "compact"
+    encoder_weights: str | None = Field(
+        "mobilenet_v2_imagenet",
+        description="a file, a published name, or null for a random encoder",
+    )
+    options: dict[str, Any] = Field(default_factory=dict, description="the engine's own settings")
+
+
+class Supervised(Strict):
+    """Labels only."""
+
+    name: Literal["supervised"] = "supervised"
+
+
+class Guided(Strict):
+    """Guided distillation (Berrada et al. 2023), engine-independent."""
+
+    name: Literal["guided"] = "guided"
+    preset: Literal["paper", "organoid"] = "organoid"
+    teacher: Path | None = Field(
+        None, description="a trained model folder as teacher; null trains one first"
+    )
+    teacher_steps: int | None = Field(
+        None, ge=1, description="steps of the teacher; null: training.steps"
+    )
+    burn_in: float = Field(
+        0.5, ge=0, le=1, description="share of the student's steps with the frozen teacher"
+    )
+    refine: float = Field(
+        0.0, ge=0, le=0.9, description="share of the student's steps on labels only, at the end"
+    )
+    half_life: float | None = Field(
+        70, gt=0, description="half-life of the EMA in steps; null: decay counts"
+    )
+    decay: float = Field(0.99, gt=0, lt=1, description="EMA decay, used when half_life is null")
+    unlabelled_weight: float = Field(1.0, ge=0, description="factor of the unlabelled loss")
+    unlabelled_batch: int | None = Field(None, ge=1, description="null: as many as labelled")
+    filter: Literal["paper", "organoid"] = "organoid"
+    accept: float = Field(0.55, ge=0, le=1, description="score from which a prediction teaches")
+    ignore: float = Field(
+        0.25, ge=0, le=1, description="score from which a prediction is ignored, not background"
+    )
+    power: float = Field(2.0, ge=0, description="mask weight of a pseudo-label = quality ** power")
+    soft: float = Field(
+        0.5, ge=0, le=1, description="share of the quality in the soft label of the score"
+    )
+    nms: float = Field(
+        0.7, gt=0, le=1, description="mask IoU above which two pseudo-labels are one organoid"
+    )
+    background: float = Field(1.0, ge=0, le=1, description="weight of unlabelled background")
+    views: int = Field(1, ge=1, le=4, description="flipped views the teacher has to agree on")
+    calibrate: bool = Field(
+        True, description="choose accept so that density matches the labelled images"
+    )
+    copy_paste: float = Field(
+        0.0, ge=0, le=1, description="chance that a confident organoid is pasted into a crop"
+    )
+    guard: bool = Field(
+        True, description="do not switch to a student that is worse than its teacher"
+    )
+    average: bool = Field(True, description="keep a running average of the student from the start")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and isinstance(given.get("preset"), str):
+            return {**PRESETS.get(given["preset"], {}), **given}
+        return given
+
+    @model_validator(mode="after")
+    def _order(self) -> Guided:
+        if self.filter == "organoid" and self.ignore > self.accept:
+            raise ValueError("ignore must not be above accept")
+        if self.burn_in + self.refine > 1:
+            raise ValueError("burn_in and refine together are more than the whole run")
+        return self
+
+
+class Augmentation(Strict):
+    """Crops and their zoom."""
+
+    crop: int = Field(256, ge=32, multiple_of=32, description="side of the training crops, px")
+    scale: tuple[float, float] = Field((0.75, 1.5), description="range of the random zoom")
+
+    @model_validator(mode="after")
+    def _range(self) -> Augmentation:
+        low, high = self.scale
+        if not 0 < low <= high:
+            raise ValueError("scale must be two positive numbers, the smaller first")
+        return self
+
+
+class Training(Strict):
+    """The loop."""
+
+    steps: int = Field(
+        600, ge=1, description="optimiser steps (of the student, in guided distillation)"
+    )
+    batch: int = Field(4, ge=1, description="labelled crops a step")
+    learning_rate: float = Field(1e-3, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    warmup: int = Field(30, ge=0, description="steps over which the learning rate rises")
+    clip: float = Field(5.0, gt=0, description="largest gradient norm")
+    half_life: float = Field(70, gt=0, description="half-life of the weight average in steps")
+    augmentation: Augmentation = Augmentation()
+    validate_every: int = Field(200, ge=1)
+    checkpoint_every: int = Field(100, ge=1)
+    keep: int = Field(3, ge=1, description="checkpoints kept besides the best")
+    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    precision: Literal["auto", "fp32", "bf16"] = Field(
+        "auto", description="auto: bf16 where the chip computes in it"
+    )
+    threads: int | None = Field(None, ge=1, description="processor threads; null: all")
+
+
+class Recipe(Strict):
+    """One run."""
+
+    version: Literal[1] = 1
+    seed: int = Field(0, ge=0)
+    data: Data
+    model: Model = Model()
+    method: Annotated[Supervised | Guided, Field(discriminator="name")] = Supervised()
+    training: Training = Training()
+
+    @model_validator(mode="after")
+    def _archive(self) -> Recipe:
+        if isinstance(self.method, Guided) and self.data.unlabelled is None:
+            raise ValueError(
+                "method guided needs data.unlabelled, an archive or a folder of images"
+            )
+        return self
+
+
+def _assign(tree: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise UsageError(
+            f"cannot read {assignment!r}", where="--set", remedy="Write --set section.key=value."
+        )
+    *path, last = key.split(".")
+    for part in path:
+        tree = tree.setdefault(part, {})
+        if not isinstance(tree, dict):
+            raise UsageError(f"{part!r} is no section", where=f"--set {assignment}")
+    try:
+        tree[last] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UsageError(f"cannot read the value {text!r}", where=f"--set {assignment}") from error
+
+
+def _explain(error: ValidationError) -> str:
+    lines = []
+    for fault in error.errors():
+        place = ".".join(str(p) for p in fault["loc"]) or "recipe"
+        message = fault["msg"].removeprefix("Value error, ")
+        if fault["type"] == "extra_forbidden":
+            message = "unknown key"
+        lines.append(
+            f"{place}: {message}"
+            + (f" (got {fault['input']!r})" if fault["type"] != "missing" else "")
+        )
+    return "; ".join(lines[:5])
+
+
+def parse_recipe(tree: Any, base: Path | None = None, where: str = "recipe") -> Recipe:
+    """A recipe from plain data; relative paths start from ``base``.
+
+    Raises
+    ------
+    UsageError
+        An unknown key or an impossible value, named with its place.
+    """
+    if not isinstance(tree, dict):
+        raise UsageError(
+            "a recipe is a mapping of sections", where=where, remedy="See configs/ for examples."
+        )
+    try:
+        recipe = Recipe.model_validate(tree)
+    except ValidationError as error:
+        raise UsageError(
+            _explain(error), where=where, remedy="See configs/ for examples."
+        ) from error
+    return _rooted(recipe, base) if base is not None else recipe
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe file, with ``a.b=c`` overrides; its relative paths start from the file's folder."""
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise UsageError(
+            "no such recipe", where=path, remedy="Give the path of a YAML file."
+        ) from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UsageError(f"the recipe is not YAML: {error}", where=path) from error
+    except OSError as error:
+        raise DataError(f"the recipe cannot be read: {error}", where=path) from error
+    if isinstance(tree, dict):
+        for assignment in overrides:
+            _assign(tree, assignment)
+    return parse_recipe(tree, path.parent.resolve(), str(path))
+
+
+def _rooted(recipe: Recipe, base: Path) -> Recipe:
+    """Every relative path of the recipe made absolute, so that the copy in the run folder stays true."""
+    tree = recipe.model_dump(mode="json")
+
+    def root(section: dict[str, Any] | None, keys: Sequence[str]) -> None:
+        for key in keys:
+            if section and section.get(key) is not None:
+                section[key] = str(base / section[key])
+
+    data = tree["data"]
+    root(data["labelled"], ("annotations", "images", "split"))
+    root(data["validation"], ("annotations", "images", "split"))
+    root(data, ("unlabelled",))
+    root(tree["method"], ("teacher",))
+    weights = tree["model"]["encoder_weights"]
+    if weights is not None and (base / weights).is_file():
+        tree["model"]["encoder_weights"] = str(base / weights)
+    return Recipe.model_validate(tree)
+
+
+def dump_recipe(recipe: Recipe) -> str:
+    """The resolved recipe as YAML."""
+    return yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
