@@ -1,0 +1,121 @@
+"""The verbs through the real main: results on stdout, exit codes, and options that arrive."""
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+from organoseg.cli.main import main
+
+
+@pytest.fixture
+def ground_truth(tmp_path: Path) -> Path:
+    squares = [[10, 10, 30, 10, 30, 30, 10, 30], [50, 50, 80, 50, 80, 80, 50, 80]]
+    annotations = [
+        {"id": n, "image_id": 1, "category_id": 1, "segmentation": [square], "iscrowd": 0}
+        | {"bbox": [square[0], square[1], 20, 20], "area": 400}
+        for n, square in enumerate(squares, start=1)
+    ]
+    path = tmp_path / "truth.json"
+    document = {
+        "images": [{"id": 1, "file_name": "well.png", "height": 100, "width": 100}],
+        "annotations": annotations,
+        "categories": [{"id": 1, "name": "organoid"}],
+    }
+    path.write_text(json.dumps(document))
+    return path
+
+
+def evaluate(predictions: Path, ground_truth: Path, *more: str) -> int:
+    files = ["--predictions", str(predictions), "--ground-truth", str(ground_truth)]
+    return main(["evaluate", *files, "--bootstrap", "10", *more])
+
+
+def test_evaluate_json_of_a_perfect_prediction(
+    ground_truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert evaluate(ground_truth, ground_truth, "--json") == 0
+    assert '"AP": 1.0' in capsys.readouterr().out.replace("'", '"')
+
+
+def test_evaluate_prints_a_table(ground_truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate(ground_truth, ground_truth) == 0
+    assert "AP50" in capsys.readouterr().out
+
+
+def test_evaluate_names_the_file_that_is_not_there(
+    ground_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    absent = tmp_path / "absent.json"
+    assert evaluate(absent, ground_truth) == 3
+    assert str(absent) in capsys.readouterr().err
+
+
+def write_picture(path: Path, seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 255, (40, 50), dtype=np.uint8)
+    Picture.fromarray(pixels).save(path)
+
+
+def test_archive_create_keeps_what_it_can_and_names_the_rest(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plate = tmp_path / "plate"
+    plate.mkdir()
+    for name, seed in [("a.png", 1), ("b.png", 2), ("b_again.png", 2)]:
+        write_picture(plate / name, seed)
+    (plate / "broken.png").write_bytes(b"not a picture")
+    out = tmp_path / "archive.zarr"
+    assert main(["-q", "archive", "create", str(plate), "--out", str(out)]) == 3
+    printed = capsys.readouterr()
+    assert "2 images, 1 doubles" in printed.out
+    assert "broken.png" in printed.err
+    assert "broken.png" in (out / "errors.csv").read_text()
+
+
+def test_archive_create_never_overwrites(tmp_path: Path) -> None:
+    write_picture(tmp_path / "a.png", 1)
+    arguments = ["-q", "archive", "create", str(tmp_path / "a.png"), "--out", str(tmp_path / "z")]
+    assert main(arguments) == 0
+    assert main(arguments) == 2
+
+
+def test_archive_create_without_images_is_bad_data(tmp_path: Path) -> None:
+    assert main(["archive", "create", str(tmp_path), "--out", str(tmp_path / "z")]) == 3
+    assert not (tmp_path / "z").exists()
+
+
+@pytest.fixture
+def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
+    """Stand-ins for training and inference that note how they were called."""
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+
+    def note(*args: Any, **kwargs: Any) -> int:
+        calls.append((args, kwargs))
+        return 0
+
+    monkeypatch.setitem(sys.modules, "organoseg.training.run", SimpleNamespace(train=note))
+    folder = SimpleNamespace(predict_folder=note)
+    monkeypatch.setitem(sys.modules, "organoseg.inference.folder", folder)
+    return calls
+
+
+def test_train_hands_on_recipe_changes_and_device(called: list[Any]) -> None:
+    recipe, out = Path("recipe.yaml"), Path("run")
+    changes = ["--set", "a.b=1", "--set", "c=x=y"]
+    assert main(["train", "recipe.yaml", "--out", "run", *changes, "--device", "cpu"]) == 0
+    overrides = ["a.b=1", "c=x=y", "device=cpu"]
+    assert called == [((recipe, out), {"overrides": overrides, "resume": False})]
+
+
+def test_predict_hands_on_every_path(called: list[Any]) -> None:
+    assert main(["predict", "a.tif", "plate", "--model", "m", "--out", "o"]) == 0
+    ((args, kwargs),) = called
+    assert args == ([Path("a.tif"), Path("plate")],)
+    assert kwargs["model"] == Path("m")
+    assert kwargs["out"] == Path("o")
+    assert kwargs["score_threshold"] is None
