@@ -33,7 +33,7 @@ def mask_to_counts(mask: Mask, shape: tuple[int, int]) -> NDArray[np.int64]:
 
 
 def counts_to_mask(counts: NDArray[np.int64], shape: tuple[int, int]) -> Mask | None:
-    """The mask of run lengths; None when it has no pixel; DataError when they do not fit `shape`."""
+    """The mask of run lengths; None when it has no pixel; DataError when they do not fit."""
     height, width = shape
     if (counts < 0).any() or (counts > height * width).any() or counts.sum() != height * width:
         raise DataError(

@@ -19,7 +19,7 @@ def pixel_hash(array: NDArray[Any]) -> str:
     """
     little = array.dtype.newbyteorder("<")
     digest = hashlib.sha256(f"{little.str}{array.shape}".encode())
-    digest.update(np.ascontiguousarray(array, dtype=little).reshape(-1).view(np.uint8))
+    digest.update(np.ascontiguousarray(array, dtype=little).reshape(-1).view(np.uint8).data)
     return digest.hexdigest()
 
 

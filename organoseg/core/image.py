@@ -54,6 +54,10 @@ class Image:
         frozen.flags.writeable = False
         object.__setattr__(self, "pixels", frozen)
 
+    def __repr__(self) -> str:
+        size = " x ".join(map(str, self.pixels.shape))
+        return f"Image({self.name!r}, {self.axes} {size} {self.pixels.dtype})"
+
     @cached_property
     def identity(self) -> str:
         """SHA-256 (hex) of the decoded pixels: the same picture has it under every name."""

@@ -166,7 +166,11 @@ class Instances:
         "score": the highest score; "small" / "large": the smallest / largest area. Ties go to the
         lower id. DataError on another rule or an id above 2^32 - 1.
         """
-        keys = {"score": self.scores, "small": -self.areas, "large": self.areas}
+        keys: dict[str, NDArray[Any]] = {
+            "score": self.scores,
+            "small": -self.areas,
+            "large": self.areas,
+        }
         if rule not in keys:
             raise DataError(f"Unknown rule {rule!r}", remedy="Use score, small or large")
         if len(self) and self.ids.max() > np.iinfo(np.uint32).max:

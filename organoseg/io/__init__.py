@@ -1,1 +1,22 @@
 """Readers and writers: one format a file."""
+
+from organoseg.io.formats import Reader, find_images, read_image, register, suffixes
+from organoseg.io.groups import group_of
+from organoseg.io.instances_json import read_instances, write_instances
+from organoseg.io.label_tiff import write_labels
+from organoseg.io.measurements import COLUMNS, measure, write_measurements
+
+__all__ = [
+    "COLUMNS",
+    "Reader",
+    "find_images",
+    "group_of",
+    "measure",
+    "read_image",
+    "read_instances",
+    "register",
+    "suffixes",
+    "write_instances",
+    "write_labels",
+    "write_measurements",
+]
