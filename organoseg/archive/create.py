@@ -15,7 +15,7 @@ from typing import Any
 
 from organoseg.archive.entry import Entry, Progress, describe, planes
 from organoseg.archive.store import ERRORS, FORMAT, INDEX, Archive
-from organoseg.core import DataError, Image, UsageError
+from organoseg.core import DataError, Image, RunError, UsageError
 from organoseg.core.files import write_bytes, write_json
 from organoseg.io.formats import find_images, read_image
 
@@ -79,8 +79,7 @@ def _create(
             where=out,
             remedy="Give another name, or remove it yourself.",
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    building = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    building = _beside(out)
     try:
         _fill(building, loaders, total, chunk, progress)
         building.chmod(0o755)
@@ -88,9 +87,27 @@ def _create(
             # The name may only appear on disk after every chunk has.
             os.sync()
         building.rename(out)
+    except OSError as error:
+        raise RunError(
+            f"the archive cannot be written: {error.strerror or error}",
+            where=out,
+            remedy="Check free space and permissions; nothing was left behind.",
+        ) from error
     finally:
         shutil.rmtree(building, ignore_errors=True)
     return Archive.open(out)
+
+
+def _beside(out: Path) -> Path:
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(prefix=".archive-", suffix=".partial", dir=out.parent))
+    except OSError as error:
+        raise RunError(
+            f"the archive cannot be written there: {error.strerror or error}",
+            where=out,
+            remedy="Check the path and its permissions.",
+        ) from error
 
 
 def _fill(

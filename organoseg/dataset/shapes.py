@@ -58,7 +58,7 @@ class Shape:
         edge = np.full_like(distance, self.radius)
         for waves, height, phase in self.ripples:
             edge += self.radius * height * np.cos(waves * theta + phase)
-        depth = edge - distance
+        depth: Field = edge - distance
         for lobe in self.lobes:
             part = lobe.radius - np.hypot(dy - lobe.y, dx - lobe.x)
             depth = _smooth_max(depth, part, _melt(self.radius))
