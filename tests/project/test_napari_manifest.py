@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
+from npe2 import PluginManifest
 
 
 def test_commands_of_the_manifest_exist(repository: Path) -> None:
@@ -18,8 +18,7 @@ def test_commands_of_the_manifest_exist(repository: Path) -> None:
 
 
 def test_npe2_takes_the_manifest(repository: Path) -> None:
-    npe2 = pytest.importorskip("npe2", reason="npe2 (part of napari) is not installed")
-    manifest = npe2.PluginManifest.from_file(repository / "napari_plugin" / "napari.yaml")
+    manifest = PluginManifest.from_file(repository / "napari_plugin" / "napari.yaml")
     manifest.validate_imports()
 
 
