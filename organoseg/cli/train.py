@@ -26,12 +26,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="KEY=VALUE",
-        help="change one value of the recipe, e.g. --set schedule.steps=800 (may be repeated)",
+        help="change one value of the recipe, e.g. --set training.steps=800 (may be repeated)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in RUN"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the recipe's choice)")
+    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, auto (default: the recipe's choice)")
     return parser
 
 
@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     """Train; every failure is an OrganosegError of the rooms below."""
     overrides = list(args.overrides)
     if args.device is not None:
-        overrides.append(f"device={args.device}")
+        overrides.append(f"training.device={args.device}")
 
     from organoseg.training.run import train
 

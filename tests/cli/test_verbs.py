@@ -108,7 +108,7 @@ def test_train_hands_on_recipe_changes_and_device(called: list[Any]) -> None:
     recipe, out = Path("recipe.yaml"), Path("run")
     changes = ["--set", "a.b=1", "--set", "c=x=y"]
     assert main(["train", "recipe.yaml", "--out", "run", *changes, "--device", "cpu"]) == 0
-    overrides = ["a.b=1", "c=x=y", "device=cpu"]
+    overrides = ["a.b=1", "c=x=y", "training.device=cpu"]
     assert called == [((recipe, out), {"overrides": overrides, "resume": False})]
 
 
