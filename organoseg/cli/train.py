@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume", action="store_true", help="go on from the last checkpoint in RUN"
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps, auto (default: the recipe's choice)")
+    parser.add_argument("--device", help="auto, cpu, cuda, mps (default: the recipe's)")
     return parser
 
 
@@ -41,7 +41,9 @@ def run(args: argparse.Namespace) -> int:
     if args.device is not None:
         overrides.append(f"training.device={args.device}")
 
+    from organoseg.training.progress import automatic, silent
     from organoseg.training.run import train
 
-    train(args.recipe, args.out, overrides=overrides, resume=args.resume)
+    progress = silent if args.quiet > args.verbose else automatic()
+    train(args.recipe, args.out, overrides=overrides, resume=args.resume, progress=progress)
     return 0

@@ -109,7 +109,10 @@ def test_train_hands_on_recipe_changes_and_device(called: list[Any]) -> None:
     changes = ["--set", "a.b=1", "--set", "c=x=y"]
     assert main(["train", "recipe.yaml", "--out", "run", *changes, "--device", "cpu"]) == 0
     overrides = ["a.b=1", "c=x=y", "training.device=cpu"]
-    assert called == [((recipe, out), {"overrides": overrides, "resume": False})]
+    ((args, kwargs),) = called
+    assert args == (recipe, out)
+    assert kwargs.pop("progress") is not None
+    assert kwargs == {"overrides": overrides, "resume": False}
 
 
 def test_predict_hands_on_every_path(called: list[Any]) -> None:
