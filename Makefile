@@ -1,7 +1,9 @@
 # `make test` and `make demo` need Python 3.11 or newer and nothing else: each first makes .venv with the
 # versions in constraints.txt. `make PYTHON=/path/to/python3.12 test` names another Python.
 
-PYTHON ?= python3
+PYTHONS := python3 python3.14 python3.13 python3.12 python3.11 python
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(shell $p -c '$(NEW_ENOUGH)' 2>/dev/null && echo $p)))
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.organoseg-installed
@@ -23,7 +25,7 @@ setup: $(STAMP)
 
 # The pins keep pip off the newest torch, which is several GB with its CUDA libraries.
 $(STAMP): pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' || \
 		{ echo "organoseg needs Python 3.11 or newer; name one: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv" >&2; \

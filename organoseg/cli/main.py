@@ -30,6 +30,8 @@ EPILOG = """\
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; `--help` and wrong options raise SystemExit."""
+    # Idle OpenMP threads that spin make torch several times slower beside other work.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
         args = build_parser(arguments).parse_args(arguments)
