@@ -160,7 +160,7 @@ def _store(group: Any, entry: Entry, image: Image, chunk: int) -> None:
         entry.key,
         shape=entry.shape,
         dtype=entry.dtype,
-        chunks=(chunk, chunk),
+        chunks=(min(chunk, entry.shape[0]), min(chunk, entry.shape[1])),
         # The checksum comes last, so that damage is noticed before zstd sees it.
         compressors=[ZstdCodec(level=3), Crc32cCodec()],
         attributes={
