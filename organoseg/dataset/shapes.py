@@ -85,8 +85,8 @@ def _buds(rng: np.random.Generator, radius: float) -> tuple[Lobe, ...]:
     lobes = []
     for bud in range(count):
         angle = start + 2 * np.pi * bud / count + rng.uniform(-0.4, 0.4)
-        size = radius * rng.uniform(0.35, 0.6)
-        far = radius * rng.uniform(0.8, 1.15)
+        size = radius * rng.uniform(0.35, 0.55)
+        far = radius * rng.uniform(0.9, 1.25)
         lobes.append(Lobe(float(far * np.sin(angle)), float(far * np.cos(angle)), float(size)))
         if rng.random() < 0.35:
             angle += rng.uniform(-0.25, 0.25)
