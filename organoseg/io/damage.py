@@ -1,28 +1,10 @@
 """Whatever a decoder throws at a damaged file becomes one DataError with the file's name."""
 
 import contextlib
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from organoseg.core import DataError
-
-# Decoders of image formats raise nearly anything on bytes that are not what they promise.
-_FAULTS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    ArithmeticError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    MemoryError,
-    EOFError,
-    SyntaxError,
-    struct.error,
-    zlib.error,
-)
+from organoseg.core import DataError, OrganosegError
 
 
 @contextlib.contextmanager
@@ -34,9 +16,13 @@ def decoding(path: Path, kind: str) -> Iterator[None]:
         if path.stat().st_size == 0:
             raise DataError("The file is empty (0 bytes)", where=path, remedy="Copy it again")
         yield
+    except OrganosegError:
+        raise
     except PermissionError as error:
         raise DataError("No permission to read the file", where=path) from error
-    except _FAULTS as error:
+    except Exception as error:
+        # Decoders raise anything, even AssertionError, on bytes that are not what they promise; one
+        # bad file may cost one file only.
         detail = str(error).strip().split("\n")[0] or type(error).__name__
         raise DataError(
             f"Cannot be read as {kind}: {detail}",

@@ -29,7 +29,7 @@ class RasterReader:
 def _pillow(path: Path) -> NDArray[Any]:
     from PIL import Image as Pillow
 
-    with Pillow.open(path, formats=("PNG", "JPEG", "MPO", "BMP")) as picture:
+    with Pillow.open(path, formats=("PNG", "JPEG", "BMP")) as picture:
         picture.load()
         if picture.mode == "1":
             return np.asarray(picture, np.bool_)

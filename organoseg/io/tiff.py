@@ -1,6 +1,8 @@
 """TIFF, OME-TIFF and ImageJ TIFF in."""
 
+import logging
 import re
+import struct
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +17,11 @@ if TYPE_CHECKING:
     from tifffile import TiffFile, TiffPage
 
 PixelSize = tuple[float, float]
+
+_AGAIN = "Copy it again"
+
+# Damage raises an error here: what tifffile says beside would reach the terminal as noise.
+logging.getLogger("tifffile").addHandler(logging.NullHandler())
 
 # µm in one unit, by the spellings OME and ImageJ use.
 _UNITS = {
@@ -77,9 +84,20 @@ def _check_whole(tif: "TiffFile", path: Path) -> None:
     for page in tif.pages:
         ends = [o + n for o, n in zip(page.dataoffsets, page.databytecounts, strict=True)]
         if not ends or max(ends) > size or min(page.databytecounts) <= 0:
-            raise DataError(
-                "The file is incomplete: pixels are missing", where=path, remedy="Copy it again"
-            )
+            raise DataError("The file is incomplete: pixels are missing", remedy=_AGAIN, where=path)
+    if _next_page(tif) != 0:
+        raise DataError("The file is incomplete: pages are missing", remedy=_AGAIN, where=path)
+
+
+def _next_page(tif: "TiffFile") -> int:
+    """Where the last page that could be read says the next one is; 0 means that it is the last."""
+    layout, handle = tif.tiff, tif.filehandle
+    last = tif.pages[-1].offset
+    handle.seek(last)
+    (tags,) = struct.unpack(layout.tagnoformat, handle.read(layout.tagnosize))
+    handle.seek(last + layout.tagnosize + tags * layout.tagsize)
+    (offset,) = struct.unpack(layout.offsetformat, handle.read(layout.offsetsize))
+    return int(offset)
 
 
 def _decoded(page: "TiffPage", pixels: NDArray[Any]) -> NDArray[Any]:
