@@ -40,7 +40,9 @@ def test_evaluate_json_of_a_perfect_prediction(
     ground_truth: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert evaluate(ground_truth, ground_truth, "--json") == 0
-    assert '"AP": 1.0' in capsys.readouterr().out.replace("'", '"')
+    figures = json.loads(capsys.readouterr().out)
+    assert figures["AP"] == pytest.approx(1.0)
+    assert figures["organoids"] == 2
 
 
 def test_evaluate_prints_a_table(ground_truth: Path, capsys: pytest.CaptureFixture[str]) -> None:
