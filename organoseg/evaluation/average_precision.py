@@ -50,7 +50,8 @@ def precision_by_threshold(
     """Average precision at each IoU threshold, float64 (10,), the mean over classes.
 
     weights: int64 (I,), how often each image counts (1 each when None). NaN where no organoid is
-    labelled. Copies of one image rank side by side, which gives the figure of really copied images.
+    labelled. Copies of a prediction rank side by side: the figure of really copied images, but for
+    the order among equal scores.
     """
     per_class = []
     for entry in ranked:
