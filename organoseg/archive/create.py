@@ -72,10 +72,10 @@ def _create(
     progress: Progress | None,
 ) -> Archive:
     if chunk < 1:
-        raise UsageError(f"a chunk of {chunk} pixels", remedy="Give a positive side, such as 512.")
+        raise UsageError(f"A chunk of {chunk} pixels", remedy="Give a positive side, such as 512.")
     if out.exists():
         raise UsageError(
-            "the archive exists already and is never overwritten",
+            "The archive exists already and is never overwritten",
             where=out,
             remedy="Give another name, or remove it yourself.",
         )
@@ -89,7 +89,7 @@ def _create(
         building.rename(out)
     except OSError as error:
         raise RunError(
-            f"the archive cannot be written: {error.strerror or error}",
+            f"The archive cannot be written: {error.strerror or error}",
             where=out,
             remedy="Check free space and permissions; nothing was left behind.",
         ) from error
@@ -104,7 +104,7 @@ def _beside(out: Path) -> Path:
         return Path(tempfile.mkdtemp(prefix=".archive-", suffix=".partial", dir=out.parent))
     except OSError as error:
         raise RunError(
-            f"the archive cannot be written there: {error.strerror or error}",
+            f"The archive cannot be written there: {error.strerror or error}",
             where=out,
             remedy="Check the path and its permissions.",
         ) from error
@@ -178,10 +178,10 @@ def _store(group: Any, entry: Entry, image: Image, chunk: int) -> None:
 
 def _nothing_readable(errors: Sequence[tuple[str, str]]) -> DataError:
     if not errors:
-        return DataError("there are no images to archive", remedy="Give a folder that holds some.")
+        return DataError("There are no images to archive", remedy="Give a folder that holds some.")
     shown = "; ".join(reason for _, reason in errors[:5])
     return DataError(
-        f"none of {len(errors)} images could be read: {shown}",
+        f"None of {len(errors)} images could be read: {shown}",
         remedy="Check that they are whole and of a supported format.",
     )
 

@@ -58,7 +58,7 @@ def planes(image: Image) -> Iterator[Image]:
     """
     if image.pixels.dtype.kind == "f" and not np.isfinite(image.pixels).all():
         raise DataError(
-            "the image holds NaN or infinite pixels",
+            "The image holds NaN or infinite pixels",
             where=image.name,
             remedy="Export it again from the microscope's software.",
         )
@@ -97,7 +97,7 @@ def window(
     rows, columns = entry.shape
     if height < 1 or width < 1 or not (0 <= y < rows and 0 <= x < columns):
         raise DataError(
-            f"a crop of {height} x {width} at ({y}, {x}) does not start inside an image of "
+            f"A crop of {height} x {width} at ({y}, {x}) does not start inside an image of "
             f"{rows} x {columns}",
             where=entry.name,
             remedy="Start it inside the image, at least one pixel high and wide.",

@@ -51,7 +51,7 @@ class FolderArchive:
             )
         if not entries:
             raise DataError(
-                "no image in the folder can be read",
+                "No image in the folder can be read",
                 where=path,
                 remedy="Check that they are whole and of a supported format.",
             )
@@ -66,7 +66,7 @@ class FolderArchive:
         found = list(_planes(self.path, name))
         if int(position) >= len(found) or found[int(position)].shape != self.entries[index].shape:
             raise DataError(
-                "the file has changed since the folder was opened",
+                "The file has changed since the folder was opened",
                 where=self.path / name,
                 remedy="Leave the folder as it is while it is being used.",
             )
@@ -82,7 +82,7 @@ class FolderArchive:
         kept = tuple(entry for entry in self.entries if entry.pixel_hash not in hashes)
         if not kept:
             raise DataError(
-                "every image of the folder is also a labelled one",
+                "Every image of the folder is also a labelled one",
                 where=self.path,
                 remedy="Give a folder of images that are not labelled.",
             )
@@ -96,7 +96,7 @@ def open_unlabelled(path: Path) -> UnlabelledSource:
         return Archive.open(path)
     if not path.is_dir():
         raise DataError(
-            "there is no such archive or folder of images",
+            "There is no such archive or folder of images",
             where=path,
             remedy="Make one with: organoseg archive create FOLDER --out ARCHIVE.zarr",
         )

@@ -74,20 +74,20 @@ class Archive:
         path = Path(path)
         if not path.is_dir():
             raise DataError(
-                "there is no archive",
+                "There is no archive",
                 where=path,
                 remedy="Make one with: organoseg archive create FOLDER --out ARCHIVE.zarr",
             )
         if not (path / INDEX).is_file() or not (path / "zarr.json").is_file():
             raise DataError(
-                "not an organoseg archive: its index is missing",
+                "Not an organoseg archive: its index is missing",
                 where=path,
                 remedy="Make one with: organoseg archive create FOLDER --out ARCHIVE.zarr",
             )
         index = _read_index(path)
         if not index.entries:
             raise DataError(
-                "the archive has no images",
+                "The archive has no images",
                 where=path,
                 remedy="Make it again from a folder that holds readable images.",
             )
@@ -138,7 +138,7 @@ class Archive:
         kept = tuple(entry for entry in self.entries if entry.pixel_hash not in hashes)
         if not kept:
             raise DataError(
-                "every image of the archive is also a labelled one",
+                "Every image of the archive is also a labelled one",
                 where=self.path,
                 remedy="Make the archive from images that are not labelled.",
             )
@@ -181,7 +181,7 @@ class Archive:
             for i, j in touched:
                 self._probe(array, entry, i, j)
             raise DataError(
-                f"array {entry.key} ({entry.name}) cannot be read: {error}",
+                f"Array {entry.key} ({entry.name}) cannot be read: {error}",
                 where=self.path,
                 remedy="Restore the archive from a copy, or make it again.",
             ) from error
@@ -194,7 +194,7 @@ class Archive:
 
     def _damaged(self, entry: Entry, i: int, j: int, how: str) -> DataError:
         return DataError(
-            f"chunk c/{i}/{j} of array {entry.key} ({entry.name}) {how}",
+            f"Chunk c/{i}/{j} of array {entry.key} ({entry.name}) {how}",
             where=self.path,
             remedy="Restore the archive from a copy, or make it again.",
         )
@@ -215,13 +215,13 @@ class Archive:
             array = zarr.open_array(self.path / entry.key, mode="r")
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
-                f"array {entry.key} ({entry.name}) cannot be opened: {error}",
+                f"Array {entry.key} ({entry.name}) cannot be opened: {error}",
                 where=self.path,
                 remedy="Restore the archive from a copy, or make it again.",
             ) from error
         if array.shape != entry.shape or array.dtype.name != entry.dtype:
             raise DataError(
-                f"array {entry.key} is {array.dtype} {array.shape}, the index says "
+                f"Array {entry.key} is {array.dtype} {array.shape}, the index says "
                 f"{entry.dtype} {entry.shape}",
                 where=self.path,
                 remedy="Restore the archive from a copy, or make it again.",
@@ -236,7 +236,7 @@ def _read_index(path: Path) -> IndexFile:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
         raise DataError(
-            f"not an archive of this version of organoseg: {place}: {first['msg']}",
+            f"Not an archive of this version of organoseg: {place}: {first['msg']}",
             where=path / INDEX,
             remedy="Restore the archive from a copy, or make it again.",
         ) from error

@@ -37,7 +37,7 @@ def load_coco(
     items = tuple(LabelledImage(read[name], coco.instances[name]) for name in paths)
     if not items:
         raise DataError(
-            "the labelled set is empty: no images are listed",
+            "The labelled set is empty: no images are listed",
             where=annotations,
             remedy="Export the labels together with their images.",
         )
@@ -53,7 +53,7 @@ def _read(path: Path, name: str, group: Callable[[str], str] | None) -> Image:
 def _image_paths(folder: Path, names: list[str], annotations: Path) -> dict[str, Path]:
     if not folder.is_dir():
         raise DataError(
-            "the folder of images does not exist",
+            "The folder of images does not exist",
             where=folder,
             remedy=f"Give the folder that holds the images of {annotations.name}.",
         )

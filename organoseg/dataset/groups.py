@@ -28,12 +28,12 @@ def by_pattern(pattern: str) -> GroupRule:
         compiled = re.compile(pattern)
     except re.error as error:
         raise UsageError(
-            f"the group pattern {pattern!r} is no regular expression: {error}",
+            f"The group pattern {pattern!r} is no regular expression: {error}",
             remedy=r"Write one such as (Subset_\d+)_ with the group in parentheses.",
         ) from error
     if compiled.groups == 0:
         raise UsageError(
-            f"the group pattern {pattern!r} has no parentheses",
+            f"The group pattern {pattern!r} has no parentheses",
             remedy="Put parentheses around the part of the name that is the group.",
         )
 
@@ -41,7 +41,7 @@ def by_pattern(pattern: str) -> GroupRule:
         match = compiled.search(name)
         if match is None:
             raise DataError(
-                f"the group pattern {pattern!r} does not match the file name",
+                f"The group pattern {pattern!r} does not match the file name",
                 where=name,
                 remedy="Widen the pattern, or leave the file out.",
             )

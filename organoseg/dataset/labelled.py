@@ -19,7 +19,7 @@ class LabelledImage:
     def __post_init__(self) -> None:
         if self.image.shape != self.instances.shape:
             raise DataError(
-                f"the image is {_size(self.image.shape)} but its masks are "
+                f"The image is {_size(self.image.shape)} but its masks are "
                 f"{_size(self.instances.shape)} (height x width)",
                 where=self.image.name or "image without a name",
                 remedy="Give the image that was outlined, not a scaled or cropped copy of it.",
@@ -44,7 +44,7 @@ class LabelledDataset:
     def __post_init__(self) -> None:
         if not self.items:
             raise DataError(
-                "the labelled set is empty",
+                "The labelled set is empty",
                 remedy="Give at least one image with its masks.",
             )
         repeated = [name for name, count in Counter(self.names).items() if count > 1]

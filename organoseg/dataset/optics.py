@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 
 from organoseg.dataset.shapes import Field, Shape
 
+_POINT_SPREAD = 0.7
+
 
 @dataclass(frozen=True)
 class Look:
@@ -33,11 +35,13 @@ def draw_look(rng: np.random.Generator, shape: Shape, blur: float, light: float)
     fringe = float(rng.normal(0.06, 0.06))
     size = float((shape.radius / 20) ** 0.35)
     if shape.kind == "cyst":
-        wall, width = rng.uniform(0.45, 0.95), rng.uniform(0.9, 1.6) * size
+        wall, width = rng.uniform(0.5, 1.2), rng.uniform(0.9, 1.6) * size
         core, grain = rng.uniform(-0.04, 0.14), rng.uniform(0.0, 0.04)
     elif shape.kind == "sphere":
-        wall, width = rng.uniform(0.4, 0.8), rng.uniform(1.0, 1.9) * size
-        core, grain = rng.uniform(0.08, 0.6), rng.uniform(0.02, 0.08)
+        wall, width = rng.uniform(0.4, 1.0), rng.uniform(1.0, 1.9) * size
+        # Some are dense balls of cells that hardly let light through.
+        core = rng.uniform(0.6, 1.1) if rng.random() < 0.2 else rng.uniform(0.08, 0.5)
+        grain = rng.uniform(0.02, 0.08)
     else:
         wall, width = rng.uniform(0.45, 0.8), rng.uniform(1.1, 1.8) * size
         core, grain = rng.uniform(0.1, 0.5), rng.uniform(0.04, 0.11)
@@ -75,9 +79,9 @@ def transmission(
     mottle = gaussian_filter(rng.standard_normal(depth.shape), 2.0) * 5.0
     density += look.grain * mottle * inside
     density += _clumps(rng, shape, y, x) * inside
-    if look.blur > 0.2:
-        density = gaussian_filter(density, look.blur)
-    return np.exp(-density)
+    # Even in focus the objective draws no line thinner than its point spread.
+    blurred = gaussian_filter(density, float(np.hypot(_POINT_SPREAD, look.blur)))
+    return np.asarray(np.exp(-blurred))
 
 
 def _line(depth: Field, centre: float, width: float) -> Field:
@@ -107,12 +111,12 @@ def _clumps(rng: np.random.Generator, shape: Shape, y: Field, x: Field) -> Field
 def background(
     rng: np.random.Generator, size: int, gradient: float, vignette: float, rim: float
 ) -> NDArray[np.float64]:
-    """The empty field, float64 (size, size) around 0.3 to 0.75: uneven, darker at the edges.
+    """The empty field, float64 (size, size) around 0.3 to 0.8: uneven, darker at the edges.
 
     ``rim`` is the chance that the edge of the gel drop runs through the field.
     """
     y, x = np.mgrid[0:size, 0:size] / size - 0.5
-    level = rng.uniform(0.38, 0.72)
+    level = rng.uniform(0.36, 0.78)
     angle = rng.uniform(0, 2 * np.pi)
     field = 1 + gradient * rng.uniform(0.2, 1) * 2 * (y * np.sin(angle) + x * np.cos(angle))
     centre = rng.uniform(-0.15, 0.15, 2)
@@ -149,7 +153,7 @@ def debris(rng: np.random.Generator, size: int, count: int, fibres: int) -> NDAr
         _speck(rng, density)
     for _ in range(fibres):
         _fibre(rng, density)
-    return np.asarray(np.exp(-gaussian_filter(density, 0.7)))
+    return np.asarray(np.exp(-gaussian_filter(density, rng.uniform(0.7, 1.3))))
 
 
 def _speck(rng: np.random.Generator, density: Field) -> None:

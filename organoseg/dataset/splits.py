@@ -50,7 +50,7 @@ class Split:
         for name, side in self.sides.items():
             if seen.setdefault(self.groups[name], side) != side:
                 raise DataError(
-                    f"group {self.groups[name]!r} stands on two sides of the split "
+                    f"Group {self.groups[name]!r} stands on two sides of the split "
                     f"({seen[self.groups[name]]} and {side})",
                     where=name,
                     remedy="Put the whole group on one side: its images resemble each other.",
@@ -77,7 +77,7 @@ class Split:
             twin = first.setdefault(item.image.identity, item.name)
             if self.sides[twin] != self.sides[item.name]:
                 raise DataError(
-                    f"the same picture is {twin} in {self.sides[twin]} and {item.name} in "
+                    f"The same picture is {twin} in {self.sides[twin]} and {item.name} in "
                     f"{self.sides[item.name]}",
                     remedy="Remove one of the two: a test image must never be trained on.",
                 )
@@ -89,7 +89,7 @@ class Split:
             if Split.load(path) == self:
                 return
             raise DataError(
-                "another split is stored there already, and a split is decided once",
+                "Another split is stored there already, and a split is decided once",
                 where=path,
                 remedy="Load that one, or give a new file name for this one.",
             )
@@ -146,11 +146,11 @@ def few_label_split(path: Path, name: str) -> list[str]:
     path = Path(path)
     data = read_json(path)
     if not isinstance(data, dict):
-        raise DataError("not a file of named subsets", where=path, remedy="Give the split file.")
+        raise DataError("Not a file of named subsets", where=path, remedy="Give the split file.")
     subsets = {key: value for key, value in data.items() if isinstance(value, list)}
     if name not in subsets:
         raise DataError(
-            f"no subset {name!r}; there are {', '.join(subsets) or 'none'}",
+            f"No subset {name!r}; there are {', '.join(subsets) or 'none'}",
             where=path,
             remedy="Name one of these.",
         )
@@ -161,10 +161,10 @@ def few_label_split(path: Path, name: str) -> list[str]:
 def _check_fractions(fractions: Mapping[Side, float]) -> None:
     wrong = [side for side in fractions if side not in SIDES]
     if wrong:
-        raise UsageError(f"unknown side {wrong[0]!r}", remedy=f"Use {', '.join(SIDES)}.")
+        raise UsageError(f"Unknown side {wrong[0]!r}", remedy=f"Use {', '.join(SIDES)}.")
     if not fractions or min(fractions.values()) <= 0 or abs(sum(fractions.values()) - 1) > 1e-6:
         raise UsageError(
-            f"the fractions {dict(fractions)} are not positive shares that add up to 1",
+            f"The fractions {dict(fractions)} are not positive shares that add up to 1",
             remedy="Leave out the sides that get nothing and let the others sum to 1.",
         )
 
@@ -193,7 +193,7 @@ def _parse(adapter: TypeAdapter[Any], data: Any, path: Path) -> Any:
         first = error.errors(include_url=False, include_input=False)[0]
         place = ".".join(str(part) for part in first["loc"]) or "top level"
         raise DataError(
-            f"not a valid split: {place}: {first['msg']}",
+            f"Not a valid split: {place}: {first['msg']}",
             where=path,
             remedy="Restore the file from where it was first stored.",
         ) from error

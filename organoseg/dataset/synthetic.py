@@ -43,7 +43,7 @@ class SyntheticSpec:
     gradient: float = 0.3
     vignette: float = 0.3
     rim: float = 0.2
-    noise: float = 0.018
+    noise: float = 0.014
     min_area: int = 40
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class SyntheticSpec:
         ]
         if wrong:
             raise UsageError(
-                f"impossible synthetic images: {', '.join(wrong)}",
+                f"Impossible synthetic images: {', '.join(wrong)}",
                 remedy="Give values inside these ranges.",
             )
 

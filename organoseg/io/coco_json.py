@@ -49,7 +49,7 @@ class _Faults:
         """Raise when a fault cannot stand; otherwise say in one line what was mended."""
         if self.fatal:
             text = "; ".join(_listing(kind, who) for kind, who in self.fatal.items())
-            raise DataError(text, where=self.path, remedy=remedy)
+            raise DataError(text[:1].upper() + text[1:], where=self.path, remedy=remedy)
         if self.mended:
             counts = ", ".join(f"{len(who)} x {kind}" for kind, who in self.mended.items())
             warnings.warn(f"{self.path}: repaired while reading: {counts}", stacklevel=3)

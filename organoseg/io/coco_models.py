@@ -79,7 +79,7 @@ def parse_file(data: Any, path: Path) -> CocoFile:
     """``data`` as a COCO instances file; DataError naming the entries that are not."""
     if not isinstance(data, dict):
         raise DataError(
-            f"a COCO instances file is an object with images, annotations and categories, "
+            f"A COCO instances file is an object with images, annotations and categories, "
             f"not a {type(data).__name__}",
             where=path,
             remedy="A bare list of results has no images: give it as predictions, not as labels.",
@@ -105,7 +105,7 @@ def _parse(adapter: TypeAdapter[T], data: Any, path: Path) -> T:
         shown = "; ".join(f"{_place(e['loc'])}: {e['msg']}" for e in found[:5])
         rest = f"; and {len(found) - 5} more" if len(found) > 5 else ""
         raise DataError(
-            f"not a valid COCO file: {shown}{rest}",
+            f"Not a valid COCO file: {shown}{rest}",
             where=path,
             remedy="Export the annotations again as COCO instances with masks.",
         ) from error

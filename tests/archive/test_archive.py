@@ -197,7 +197,7 @@ def test_a_damaged_chunk_is_named_and_the_rest_is_readable(damaged: Path, how: s
         chunk.write_bytes(content[:-5] if how == "cut" else b"")
     archive = Archive.open(damaged)
     assert archive.crop(0, 0, 0, 64, 30).shape == (64, 30)
-    with pytest.raises(DataError, match=r"chunk c/2/1 of array images/00000000 \(large\)"):
+    with pytest.raises(DataError, match=r"Chunk c/2/1 of array images/00000000 \(large\)"):
         archive.crop(0, 60, 40, 20, 20)
     problems = archive.check()
     assert len(problems) == 1
@@ -228,7 +228,7 @@ def test_what_is_not_an_archive_is_refused_with_a_remedy(damaged: Path, tmp_path
         with pytest.raises(DataError, match="archive create"):
             Archive.open(path)
     _edit(index, format="organoseg archive 99")
-    with pytest.raises(DataError, match="not an archive of this version"):
+    with pytest.raises(DataError, match="Not an archive of this version"):
         Archive.open(damaged)
     _edit(index, format="organoseg archive 1", entries=[])
     with pytest.raises(DataError, match="has no images"):

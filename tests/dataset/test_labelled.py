@@ -105,7 +105,7 @@ def test_a_file_without_images_is_an_empty_set(labelled: Path) -> None:
 
 def test_repair_goes_through(labelled: Path) -> None:
     path = edit(labelled, lambda data: data["annotations"][0].update(segmentation=[]))
-    with pytest.raises(DataError, match=r"empty segmentation: annotation 0 of s1_a\.png"):
+    with pytest.raises(DataError, match=r"Empty segmentation: annotation 0 of s1_a\.png"):
         load_coco(path, labelled / "images")
     with pytest.warns(UserWarning, match="1 x empty segmentation"):
         assert len(load_coco(path, labelled / "images", strict=False)[0].instances) == 0
@@ -155,9 +155,9 @@ def test_the_few_label_protocol(shared: Path) -> None:
     assert not set(few_label_split(splits, "labelled_60")) & set(
         few_label_split(splits, "validation")
     )
-    with pytest.raises(DataError, match=r"no subset 'labelled_7'.*labelled_5, labelled_15"):
+    with pytest.raises(DataError, match=r"No subset 'labelled_7'.*labelled_5, labelled_15"):
         few_label_split(splits, "labelled_7")
-    with pytest.raises(DataError, match="no subset 'description'"):
+    with pytest.raises(DataError, match="No subset 'description'"):
         few_label_split(splits, "description")
 
 
