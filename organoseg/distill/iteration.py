@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from organoseg.core import RunError
-from organoseg.distill.labeller import Labeller, count
+from organoseg.distill.labeller import Labeller
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target
@@ -46,9 +46,7 @@ class Report:
     losses: dict[str, float] = field(default_factory=dict)
     total: float = 0.0
     gradient: float = 0.0
-    kept: int = 0
-    ignored: int = 0
-    images: int = 0
+    pseudo: list[Target] = field(default_factory=list)
 
 
 class Iteration:
@@ -71,12 +69,15 @@ class Iteration:
         optimiser: torch.optim.Optimizer,
         labeller: Labeller,
         rules: Rules,
+        *,
+        average: Segmenter | None = None,
         backward: Callable[[Tensor], Any] = torch.Tensor.backward,
         autocast: Callable[[], Any] = nullcontext,
         trace: Trace = lambda part: None,
     ) -> None:
         self.student, self.teacher = student, teacher
         self.optimiser, self.labeller, self.rules = optimiser, labeller, rules
+        self.average = average
         self._backward, self._autocast, self._trace = backward, autocast, trace
 
     def __call__(
@@ -114,8 +115,7 @@ class Iteration:
         if distils:
             self._trace("teacher.label")
             pseudo = self.labeller(self.teacher, weak)
-            report.kept, report.ignored = count(pseudo)
-            report.images = len(pseudo)
+            report.pseudo = pseudo
         with self._autocast():
             loss = self._supervised(pixels, targets, report)
             if distils:
@@ -143,11 +143,15 @@ class Iteration:
 
     def update_teacher(self, phase: Phase, switching: bool) -> None:
         """Frozen in burn-in, the student's copy at the switch, a moving average after it."""
+        if self.average is not None:
+            average_weights(
+                self._module(self.average), self._module(self.student), self.rules.decay
+            )
         if phase is Phase.BURN_IN:
             return
         if switching:
             self._trace("teacher.copy")
-            copy_weights(self._module(self.teacher), self._module(self.student))
+            copy_weights(self._module(self.teacher), self._module(self.average or self.student))
         else:
             self._trace("teacher.average")
             average_weights(

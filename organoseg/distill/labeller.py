@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -51,9 +50,3 @@ class Labeller:
 
 def _back(instances: Instances, turns: int, mirrored: bool) -> Instances:
     return (instances.flip(1) if mirrored else instances).rot90(-turns)
-
-
-def count(targets: Sequence[Target]) -> tuple[int, int]:
-    """How many instances teach, and how many are ignored."""
-    ignored = sum(int(t.ignored.sum()) for t in targets)
-    return sum(len(t.instances) for t in targets) - ignored, ignored

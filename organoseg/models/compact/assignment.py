@@ -14,7 +14,7 @@ from organoseg.models.protocol import Target
 
 #: Organoid sizes (square root of the area, px) a level answers for. Ranges overlap, so that an organoid near a
 #: border is learnt by both levels and found by either.
-SIZES = {8: (0.0, 44.0), 16: (28.0, 112.0), 32: (80.0, np.inf)}
+SIZES = {8: (0.0, 64.0), 16: (44.0, 128.0), 32: (96.0, np.inf)}
 MOST_LOCATIONS = 3
 CENTRE_RADIUS = 0.22  # of the size: locations this near to the centre are positive
 IGNORED_RADIUS = 0.40  # ... and up to here neither positive nor negative

@@ -142,6 +142,20 @@ def _coordinates(device: torch.device, dtype: torch.dtype) -> Tensor:
     return torch.stack([y, x]).reshape(2, -1)
 
 
+def _dynamic(x: Tensor, parameters: Tensor) -> Tensor:
+    """The K tiny networks, each on its own window: (K, 10, cells) to (K, 1, cells)."""
+    k, start = x.shape[0], 0
+    for inputs, outputs in ((MASK_CHANNELS + 2, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)):
+        weight = parameters[:, start : start + inputs * outputs].view(k, outputs, inputs)
+        start += inputs * outputs
+        bias = parameters[:, start : start + outputs].unsqueeze(2)
+        start += outputs
+        x = torch.baddbmm(bias, weight, x)
+        if outputs != 1:
+            x = F.relu(x)
+    return x
+
+
 def draw_masks(
     features: Tensor, parameters: Tensor, image: Tensor, row: Tensor, column: Tensor
 ) -> Tensor:
@@ -166,18 +180,12 @@ def draw_masks(
     middle = FINER // 2
     top = (row * FINER + middle).tolist()
     left = (column * FINER + middle).tolist()
-    windows = _Windows.apply(padded, image.tolist(), top, left).flatten(2)
+    # In bfloat16 neighbouring coordinates would coincide and edges blur: this small part stays exact.
+    windows = _Windows.apply(padded, image.tolist(), top, left).flatten(2).float()
     k = windows.shape[0]
-    parameters = parameters.to(windows.dtype)
+    parameters = parameters.float()
     place = _coordinates(windows.device, windows.dtype).expand(k, -1, -1)
     x = torch.cat([windows, place], 1)
-    start = 0
-    for inputs, outputs in ((MASK_CHANNELS + 2, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)):
-        weight = parameters[:, start : start + inputs * outputs].view(k, outputs, inputs)
-        start += inputs * outputs
-        bias = parameters[:, start : start + outputs].unsqueeze(2)
-        start += outputs
-        x = torch.baddbmm(bias, weight, x)
-        if outputs != 1:
-            x = F.relu(x)
+    with torch.autocast(x.device.type, enabled=False):
+        x = _dynamic(x, parameters)
     return x.view(k, WINDOW, WINDOW)

@@ -1,0 +1,66 @@
+"""Watching pseudo-labels, so that a run that teaches itself nonsense is seen early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from organoseg.models.protocol import Target
+
+
+def area_shift(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """Kolmogorov-Smirnov distance of two samples of areas, 0 (alike) to 1; 1 where one is empty."""
+    if not len(a) or not len(b):
+        return 1.0
+    grid = np.sort(np.concatenate([a, b]))
+    left = np.searchsorted(np.sort(a), grid, side="right") / len(a)
+    right = np.searchsorted(np.sort(b), grid, side="right") / len(b)
+    return float(np.abs(left - right).max())
+
+
+class Monitor:
+    """Collects the pseudo-labels of some steps and says what they are like."""
+
+    def __init__(self, labelled: Sequence[Target]) -> None:
+        self.density = float(np.mean([len(t.instances) for t in labelled]))
+        self._areas = np.concatenate([t.instances.areas for t in labelled]).astype(np.float64)
+        self._seen: list[Target] = []
+
+    def see(self, targets: Sequence[Target]) -> None:
+        """Add the pseudo-labels of one step."""
+        self._seen.extend(targets)
+
+    def report(self) -> dict[str, float]:
+        """Figures since the last report: per crop kept and ignored, empty share, mean score, area shift."""
+        seen, self._seen = self._seen, []
+        if not seen:
+            return {}
+        kept = [t.instances.select(~t.ignored) for t in seen]
+        scores = np.concatenate([k.scores for k in kept])
+        areas = np.concatenate([k.areas for k in kept]).astype(np.float64)
+        return {
+            "kept": float(np.mean([len(k) for k in kept])),
+            "ignored": float(np.mean([t.ignored.sum() for t in seen])),
+            "empty": float(np.mean([len(k) == 0 for k in kept])),
+            "score": float(scores.mean()) if len(scores) else 0.0,
+            "area_shift": area_shift(areas, self._areas),
+            "labelled_density": self.density,
+        }
+
+    def warning(self, facts: dict[str, float]) -> str | None:
+        """Words for a collapse, or None."""
+        if not facts or not self.density:
+            return None
+        if facts["kept"] < 0.1 * self.density:
+            return (
+                f"the teacher finds {facts['kept']:.2f} organoids a crop where people drew {self.density:.2f}: "
+                "the archive may be of another kind, or method.accept is too high"
+            )
+        if facts["kept"] > 4 * self.density:
+            return (
+                f"the teacher finds {facts['kept']:.2f} organoids a crop where people drew {self.density:.2f}: "
+                "it may take debris for organoids; raise method.accept"
+            )
+        return None

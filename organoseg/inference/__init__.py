@@ -1,0 +1,1 @@
+"""From images to Instances with a trained model: one image, or whole folders."""

@@ -1,0 +1,99 @@
+"""The short road: ``organoseg.load_model(folder).segment(image)``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from organoseg.core import Image, Instances, UsageError
+from organoseg.inference.image import segment_image
+from organoseg.io import read_image
+from organoseg.models.folder import ModelDescription, load_module
+
+
+def choose_device(name: str | None) -> torch.device:
+    """The device called ``name``; the best there is for None.
+
+    Raises
+    ------
+    UsageError
+        It is unknown or absent.
+    """
+    if name in (None, "auto"):
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(str(name))
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise UsageError(
+            f"device {name!r} cannot be used: {str(error).splitlines()[0]}",
+            remedy="Use --device cpu.",
+        ) from error
+    return device
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A trained model, ready to segment.
+
+    Examples
+    --------
+    >>> model = organoseg.load_model("runs/first/model")  # doctest: +SKIP
+    >>> organoids = model.segment("well_A1.tif")  # doctest: +SKIP
+    """
+
+    module: Any
+    description: ModelDescription
+    device: torch.device
+
+    def segment(
+        self, image: Image | Path | str | np.ndarray[Any, Any], score_threshold: float | None = None
+    ) -> Instances:
+        """Organoids of one grey image: an Image, a path, or an array (H, W) of uint8, uint16 or float32.
+
+        Parameters
+        ----------
+        score_threshold
+            Organoids with lower scores are left out; None takes what the model says.
+
+        Raises
+        ------
+        DataError
+            The image cannot be read, has several planes, or pixels that are not finite.
+        """
+        if isinstance(image, (str, Path)):
+            image = read_image(Path(image))
+        elif isinstance(image, np.ndarray):
+            image = Image(image, name="array")
+        threshold = self.description.score_threshold if score_threshold is None else score_threshold
+        found = segment_image(self.module, image, threshold, self.device)
+        return found.replace(sources=(f"model:{self.description.identity}",) * len(found))
+
+
+def load_model(folder: Path | str, device: str | None = None) -> Model:
+    """The model in a folder that ``organoseg train`` wrote.
+
+    Raises
+    ------
+    DataError
+        There is no model, or it is damaged.
+    UsageError
+        The device cannot be used.
+    """
+    chosen = choose_device(device)
+    module, description = load_module(Path(folder))
+    return Model(module.to(chosen), description, chosen)
+
+
+def predict(
+    image: Image | Path | str | np.ndarray[Any, Any],
+    model: Model | Path | str,
+    score_threshold: float | None = None,
+) -> Instances:
+    """Organoids of one image; see :meth:`Model.segment`."""
+    ready = model if isinstance(model, Model) else load_model(model)
+    return ready.segment(image, score_threshold)

@@ -1,0 +1,156 @@
+"""Folders of images in, results out; one bad file costs one file."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from organoseg.core import (
+    DataError,
+    Instances,
+    OrganosegError,
+    UsageError,
+    read_json,
+    write_json,
+    write_text,
+)
+from organoseg.inference.api import Model, load_model
+from organoseg.io import (
+    find_images,
+    measure,
+    read_image,
+    read_instances,
+    write_instances,
+    write_labels,
+    write_measurements,
+)
+
+SETTINGS, INSTANCES, MEASUREMENTS, ERRORS = (
+    "predict.json",
+    "instances.json",
+    "measurements.csv",
+    "errors.csv",
+)
+
+
+@dataclass(frozen=True)
+class Job:
+    """One image and the name under which its results are kept."""
+
+    path: Path
+    name: str
+
+    def part(self, out: Path) -> Path:
+        """Its own instances file, by which a second run knows that it is done."""
+        return out / "parts" / f"{self.name}.json"
+
+    def labels(self, out: Path) -> Path:
+        """Its label image."""
+        return out / "labels" / f"{self.name}.tif"
+
+
+def _jobs(paths: Sequence[Path], out: Path) -> list[Job]:
+    found = [p for p in find_images(paths) if out.resolve() not in p.resolve().parents]
+    if not found:
+        raise DataError("there is no image to segment", where=", ".join(map(str, paths)))
+    folders = {str(p.resolve().parent) for p in found}
+    root = Path(os.path.commonpath(folders))
+    return [Job(p, p.resolve().relative_to(root).as_posix()) for p in found]
+
+
+def _check_settings(out: Path, settings: dict[str, object]) -> None:
+    path = out / SETTINGS
+    if path.exists() and read_json(path) != settings:
+        raise UsageError(
+            "this folder holds results of another model or threshold",
+            where=out,
+            remedy="Give another --out, or remove the folder.",
+        )
+    write_json(path, settings)
+
+
+def predict_folder(
+    paths: Sequence[Path],
+    model: Path,
+    out: Path,
+    score_threshold: float | None = None,
+    device: str | None = None,
+) -> int:
+    """Segment images and folders of images into ``out``.
+
+    ``instances.json`` holds every mask (COCO run lengths, overlaps kept), ``labels/`` a label TIFF an image,
+    ``measurements.csv`` a row an organoid, ``errors.csv`` a row a file that failed. A second run does only what is missing.
+
+    Returns
+    -------
+    int
+        0, or 1 when a file failed.
+
+    Raises
+    ------
+    DataError
+        No images, or no model.
+    UsageError
+        ``out`` holds results of another model or threshold.
+    """
+    ready = load_model(model, device)
+    threshold = ready.description.score_threshold if score_threshold is None else score_threshold
+    jobs = _jobs(paths, out)
+    out.mkdir(parents=True, exist_ok=True)
+    _check_settings(out, {"model": ready.description.identity, "score_threshold": threshold})
+    failed: list[tuple[str, str]] = []
+    for job in _shown(jobs):
+        if job.part(out).exists() and job.labels(out).exists():
+            continue
+        try:
+            _one(ready, job, out, threshold)
+        except (OrganosegError, OSError, MemoryError) as error:
+            failed.append((str(job.path), str(error)))
+    _collect(jobs, out, ready, failed)
+    return 1 if failed else 0
+
+
+def _shown(jobs: Sequence[Job]) -> Iterator[Job]:
+    """The jobs, with a bar on a terminal and nothing in a log."""
+    from rich.console import Console
+    from rich.progress import track
+
+    console = Console(stderr=True)
+    yield from track(jobs, "segmenting", console=console, disable=not sys.stderr.isatty())
+
+
+def _one(model: Model, job: Job, out: Path, threshold: float) -> None:
+    image = read_image(job.path)
+    found = model.segment(image, threshold)
+    for path in (job.part(out), job.labels(out)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_labels(job.labels(out), found, image.pixel_size)
+    write_instances(job.part(out), [(job.name, found)], model.description.classes)
+
+
+def _collect(jobs: Sequence[Job], out: Path, model: Model, failed: list[tuple[str, str]]) -> None:
+    pairs: list[tuple[str, Instances]] = []
+    rows = []
+    for job in jobs:
+        if not job.part(out).exists():
+            continue
+        found = read_instances(job.part(out))[job.name]
+        pairs.append((job.name, found))
+        image = read_image(job.path)
+        rows += [{"image": job.name, **row} for row in measure(found, image)]
+    write_instances(out / INSTANCES, pairs, model.description.classes)
+    write_measurements(out / MEASUREMENTS, rows)
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(("file", "reason"))
+    writer.writerows(failed)
+    if failed:
+        write_text(out / ERRORS, text.getvalue())
+        print(f"{len(failed)} of {len(jobs)} files failed: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
+    else:
+        (out / ERRORS).unlink(missing_ok=True)

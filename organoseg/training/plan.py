@@ -1,0 +1,73 @@
+"""From a recipe to the parts of the method: schedule, rules, labeller, views, learning rate."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import torch
+
+from organoseg.distill.iteration import Rules
+from organoseg.distill.labeller import Labeller
+from organoseg.distill.pseudo_labels import OrganoidFilter, PaperFilter, PseudoLabelFilter
+from organoseg.distill.schedule import Schedule
+from organoseg.distill.views import Geometry
+from organoseg.distill.weights import decay_of_half_life
+from organoseg.training.recipe import Guided, Recipe
+
+
+def schedule_of(recipe: Recipe) -> Schedule:
+    """Steps of each stage."""
+    steps, method = recipe.training.steps, recipe.method
+    if not isinstance(method, Guided):
+        return Schedule(steps)
+    teacher = 0 if method.teacher else method.teacher_steps or steps
+    burn_in, refine = round(steps * method.burn_in), round(steps * method.refine)
+    return Schedule(teacher, burn_in, steps - burn_in - refine, refine)
+
+
+def rules_of(recipe: Recipe) -> Rules:
+    """Numbers of the iteration."""
+    t, method = recipe.training, recipe.method
+    if not isinstance(method, Guided):
+        return Rules(0.0, decay_of_half_life(t.half_life), t.clip)
+    decay = method.decay if method.half_life is None else decay_of_half_life(method.half_life)
+    return Rules(method.unlabelled_weight, decay, t.clip)
+
+
+def filter_of(method: Guided, accept: float | None) -> PseudoLabelFilter:
+    """The recipe's filter, with a calibrated threshold where there is one."""
+    if method.filter == "paper":
+        return PaperFilter(method.accept)
+    chosen = OrganoidFilter(
+        method.accept, method.ignore, method.power, method.soft, method.nms, method.background
+    )
+    return chosen if accept is None else replace(chosen, accept=max(accept, method.ignore))
+
+
+def labeller_of(recipe: Recipe, accept: float | None) -> Labeller:
+    """The teacher's way of labelling."""
+    method = recipe.method
+    if not isinstance(method, Guided):
+        return Labeller(PaperFilter())
+    return Labeller(filter_of(method, accept), method.views)
+
+
+def geometry_of(recipe: Recipe) -> Geometry:
+    """Crops of the recipe."""
+    a = recipe.training.augmentation
+    return Geometry(a.crop, a.scale)
+
+
+def rate(position: int, length: int, warmup: int) -> float:
+    """Factor of the learning rate: linear warm-up, then a cosine to zero."""
+    if position < warmup:
+        return (position + 1) / warmup
+    return 0.5 * (1 + math.cos(math.pi * (position - warmup) / max(length - warmup, 1)))
+
+
+def computes_bf16() -> bool:
+    """Whether the processor multiplies bfloat16 natively; elsewhere it would be slower than float32."""
+    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    matrix = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool(capable and capable()) or bool(matrix and matrix())

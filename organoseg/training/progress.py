@@ -1,0 +1,142 @@
+"""What a person, a log and a program see of long work."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import IO, Any, Protocol
+
+
+class Reporter(Protocol):
+    """Receives events; raising KeyboardInterrupt from it cancels the work."""
+
+    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        """``event`` is a word (``start``, ``step``, ``validate``, ``note``, ``end``), ``facts`` are plain."""
+        ...
+
+
+def silent(event: str, facts: Mapping[str, Any]) -> None:
+    """For tests and libraries."""
+
+
+class Lines:
+    """Plain lines with the time left, a few a minute: for logs and pipes."""
+
+    def __init__(self, stream: IO[str] | None = None, every: float = 10.0) -> None:
+        self._stream, self._every = stream or sys.stderr, every
+        self._start = self._last = time.monotonic()
+        self._first = 0
+
+    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        now = time.monotonic()
+        if event == "start":
+            self._start, self._last, self._first = now, now, int(facts.get("step", 0))
+        if event == "step":
+            if now - self._last < self._every and facts["step"] < facts["steps"]:
+                return
+            self._last = now
+            self._write(self._step(now, facts))
+        else:
+            self._write(f"{event}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()))
+
+    def _step(self, now: float, facts: Mapping[str, Any]) -> str:
+        done = facts["step"] - self._first
+        left = (facts["steps"] - facts["step"]) * (now - self._start) / max(done, 1)
+        return (
+            f"{facts['phase']} step {facts['step']}/{facts['steps']}, loss {facts['loss']:.3f}, "
+            f"{timedelta(seconds=round(left))} left"
+        )
+
+    def _write(self, line: str) -> None:
+        print(line, file=self._stream, flush=True)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+class Bar:
+    """A rich progress bar: for terminals."""
+
+    def __init__(self) -> None:
+        from rich.progress import (
+            BarColumn,
+            MofNCompleteColumn,
+            Progress,
+            TextColumn,
+            TimeRemainingColumn,
+        )
+
+        self._bar = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+        )
+        self._task: Any = None
+
+    def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "start":
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=facts["steps"], note="")
+            self._bar.update(self._task, completed=facts.get("step", 0))
+        elif event == "step":
+            self._bar.update(
+                self._task,
+                completed=facts["step"],
+                description=facts["phase"],
+                note=f"loss {facts['loss']:.3f}",
+            )
+        elif event == "end":
+            self._bar.stop()
+        else:
+            self._bar.console.print(
+                f"{event}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items())
+            )
+
+
+def automatic() -> Reporter:
+    """A bar on a terminal, plain lines elsewhere."""
+    return Bar() if sys.stderr.isatty() else Lines()
+
+
+class Journal:
+    """``metrics.jsonl`` and TensorBoard events of a run."""
+
+    def __init__(self, folder: Path) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._path = folder / "metrics.jsonl"
+        self._board = SummaryWriter(str(folder / "tensorboard"))
+
+    def forget_after(self, step: int) -> None:
+        """Drop lines of steps that a resumed run will do again, and a line that was cut by a kill."""
+        if not self._path.exists():
+            return
+        kept = []
+        for line in self._path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line)["step"] <= step:
+                    kept.append(line)
+            except (ValueError, KeyError):
+                continue
+        from organoseg.core import write_text
+
+        write_text(self._path, "".join(line + "\n" for line in kept))
+
+    def write(self, step: int, kind: str, facts: Mapping[str, Any]) -> None:
+        """One line, and one point a number in TensorBoard."""
+        with self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"step": step, "kind": kind, **facts}) + "\n")
+        for key, value in facts.items():
+            if isinstance(value, (int, float)):
+                self._board.add_scalar(f"{kind}/{key}", value, step)
+
+    def close(self) -> None:
+        """Flush the events."""
+        self._board.close()

@@ -1,0 +1,214 @@
+"""``organoseg train``: a recipe becomes a run folder with a model in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from organoseg.core import RunError, UsageError, write_json, write_text
+from organoseg.models.folder import save_model
+from organoseg.training import checkpoint as files
+from organoseg.training import plan
+from organoseg.training.data import RunData, load_data
+from organoseg.training.loop import Loop
+from organoseg.training.progress import Reporter, automatic
+from organoseg.training.recipe import Guided, Recipe, dump_recipe, load_recipe, parse_recipe
+
+RECIPE = "recipe.yaml"
+#: Settings that change how a run runs but not what comes out; they may differ on resume.
+FREE = (("training", "keep"), ("training", "checkpoint_every"), ("training", "device"))
+DEFAULT_THRESHOLD = 0.3
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Where a run's models are, and its figures."""
+
+    out: Path
+    model: Path
+    student: Path
+    figures: dict[str, Any]
+
+
+def train(
+    recipe: Path | Recipe,
+    out: Path,
+    overrides: Sequence[str] = (),
+    resume: bool = False,
+    reporter: Reporter | None = None,
+) -> RunResult:
+    """Train what a recipe says, in the folder ``out``.
+
+    The folder gets ``recipe.yaml`` (resolved), ``environment.json``, ``metrics.jsonl``, TensorBoard events,
+    ``checkpoints/``, ``model/`` (the student's running average: the one to use), ``student/`` (its raw weights) and
+    ``result.json``.
+
+    Raises
+    ------
+    UsageError
+        A fault of the recipe, a folder that holds another run, or a resume with another recipe.
+    DataError
+        Data or checkpoints are missing or faulty.
+    RunError
+        Training failed; the last checkpoint is whole.
+    """
+    chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
+    report = reporter or automatic()
+    _check_folder(chosen, out, resume)
+    data = load_data(chosen)
+    accelerator = _accelerator(chosen)
+    identity = {"recipe": _identity(chosen), "data": data.manifest}
+    out.mkdir(parents=True, exist_ok=True)
+    if not resume:
+        write_text(out / RECIPE, dump_recipe(chosen))
+    loop = Loop(chosen, data, out, accelerator, report, identity)
+    if resume:
+        _restore(loop, out, identity)
+    write_json(out / "environment.json", _environment(loop.state.device, accelerator))
+    state = loop.run()
+    return _finish(chosen, data, out, loop, {"teacher": loop.outcome(), "student": state.student})
+
+
+def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
+    known = out / RECIPE
+    if not resume:
+        if known.exists():
+            raise UsageError(
+                "this folder holds a run already",
+                where=out,
+                remedy="Add --resume, or give another --out.",
+            )
+        return
+    if not known.exists():
+        raise UsageError(
+            "there is no run to resume", where=out, remedy="Start it without --resume."
+        )
+    different = _differences(_tree(load_recipe(known)), _tree(recipe))
+    if different:
+        raise UsageError(
+            f"the recipe has changed since the run was started: {', '.join(different)}",
+            where=out,
+            remedy=f"Resume with {known}, or start another run.",
+        )
+
+
+def _tree(recipe: Recipe) -> dict[str, Any]:
+    tree = recipe.model_dump(mode="json")
+    for section, key in FREE:
+        tree[section].pop(key, None)
+    return tree
+
+
+def _differences(a: Any, b: Any, place: str = "") -> list[str]:
+    if isinstance(a, dict) and isinstance(b, dict):
+        keys = sorted(a.keys() | b.keys())
+        return [
+            d for k in keys for d in _differences(a.get(k), b.get(k), f"{place}.{k}".lstrip("."))
+        ]
+    return [] if a == b else [f"{place} was {a!r}, is {b!r}"]
+
+
+def _identity(recipe: Recipe) -> str:
+    return hashlib.sha256(json.dumps(_tree(recipe), sort_keys=True).encode()).hexdigest()
+
+
+def _restore(loop: Loop, out: Path, identity: dict[str, Any]) -> None:
+    saved = files.read(files.latest(out / "checkpoints"))
+    for key, what in (("recipe", "recipe"), ("data", "labelled images or archive")):
+        if saved.facts[key] != identity[key]:
+            raise UsageError(
+                f"the {what} changed since the checkpoint was written",
+                where=out,
+                remedy="Put it back as it was, or start another run.",
+            )
+    loop.state.restore(saved)
+
+
+def _accelerator(recipe: Recipe) -> Any:
+    from accelerate import Accelerator
+
+    t = recipe.training
+    if t.threads is not None:
+        torch.set_num_threads(t.threads)
+    # The process's own choice, made before torch reads it: idle threads that spin cost a factor of four.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    on_cpu = t.device == "cpu" or (t.device == "auto" and not torch.cuda.is_available())
+    if t.device.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(
+            "no CUDA device here", where="training.device", remedy="Use device: auto or cpu."
+        )
+    half = t.precision == "bf16"
+    if t.precision == "auto":
+        half = plan.computes_bf16() if on_cpu else torch.cuda.is_bf16_supported()
+    if on_cpu:
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if half else "no")
+
+
+def _environment(device: torch.device, accelerator: Any) -> dict[str, Any]:
+    from organoseg import __version__
+
+    return {
+        "organoseg": __version__,
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "machine": platform.machine(),
+        "processor": platform.processor(),
+        "device": str(device),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "threads": torch.get_num_threads(),
+        "precision": accelerator.mixed_precision,
+    }
+
+
+def _finish(
+    recipe: Recipe, data: RunData, out: Path, loop: Loop, modules: dict[str, nn.Module]
+) -> RunResult:
+    from organoseg.training.validation import predict_dataset
+
+    figures: dict[str, Any] = {"seconds": loop.seconds, "notes": loop.state.facts.notes}
+    threshold = DEFAULT_THRESHOLD
+    if data.validation is not None:
+        from organoseg.evaluation import evaluate
+
+        for name, module in modules.items():
+            found = evaluate(
+                *predict_dataset(module, data.validation, loop.state.device), bootstrap=0
+            )
+            figures[name] = found.to_dict()
+            if name == "teacher":
+                threshold = float(found.best_f1.threshold)
+    facts = {
+        "method": recipe.method.name,
+        "preset": recipe.method.preset if isinstance(recipe.method, Guided) else None,
+        "seed": recipe.seed,
+        "steps": loop.schedule.total,
+        "labelled_images": len(data.labelled),
+        "unlabelled_images": len(data.unlabelled) if data.unlabelled is not None else 0,
+    }
+    paths = {"teacher": out / "model", "student": out / "student"}
+    for name, module in modules.items():
+        save_model(
+            paths[name], module, recipe.model.engine, getattr(module, "options", recipe.model.options),
+            data.labelled.classes, threshold, facts,
+        )  # fmt: skip
+    if not all(bool(torch.isfinite(p).all()) for p in loop.outcome().parameters()):
+        raise RunError(
+            "the trained weights are not finite", where=out, remedy="Lower training.learning_rate."
+        )
+    write_json(out / "result.json", {**facts, **figures})
+    return RunResult(out, paths["teacher"], paths["student"], figures)
+
+
+def resolve(tree: dict[str, Any]) -> Recipe:
+    """A recipe from plain data whose paths are already absolute; for programs."""
+    return parse_recipe(tree)

@@ -1,0 +1,107 @@
+"""What changes while a run goes: networks, optimiser, and a few facts."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from organoseg.distill.weights import freeze
+from organoseg.models.registry import build_engine
+from organoseg.training import checkpoint as files
+from organoseg.training.recipe import Recipe
+
+
+@dataclass
+class Facts:
+    """The plain part of a run's state; goes into every checkpoint."""
+
+    step: int = 0  # steps done
+    switched: bool = False  # the mutual stage has begun
+    never: bool = False  # the guard gave up: the frozen teacher stays
+    postponed: int = 0  # steps by which the guard put the switch off
+    postponements: int = 0
+    accept: float | None = None  # calibrated threshold
+    best: float = -1.0
+    notes: list[str] = field(default_factory=list)
+
+
+def new_engine(recipe: Recipe, classes: tuple[int, ...], seed: int) -> nn.Module:
+    """A fresh engine whose random parts depend on ``seed`` and on nothing else."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return build_engine(
+            recipe.model.engine, classes, recipe.model.options, recipe.model.encoder_weights
+        )
+
+
+class State:
+    """Networks and optimiser of a run.
+
+    Attributes
+    ----------
+    student
+        The network that trains.
+    teacher
+        The network that labels the archive; in a run's first stage, the student's running average.
+    average
+        A running average of the student beside a frozen teacher; None where nothing needs one.
+    """
+
+    def __init__(self, recipe: Recipe, classes: tuple[int, ...], device: torch.device) -> None:
+        self.recipe, self.classes, self.device = recipe, classes, device
+        self.facts = Facts()
+        self.student = new_engine(recipe, classes, recipe.seed).to(device)
+        self.teacher = freeze(copy.deepcopy(self.student))
+        self.average: nn.Module | None = None
+        self.optimiser = self.new_optimiser()
+
+    def new_optimiser(self) -> torch.optim.Optimizer:
+        """AdamW over the student's groups."""
+        t = self.recipe.training
+        groups = self.student.parameter_groups(t.learning_rate, t.weight_decay)  # type: ignore[operator]
+        for group in groups:
+            group["base_lr"] = group["lr"]
+        return torch.optim.AdamW(groups)
+
+    def begin_student(self, averages: bool) -> None:
+        """A student from the backbone's pre-training, never from the teacher; the teacher is fixed."""
+        # Another seed than the teacher's: a student that starts alike makes the same mistakes.
+        self.student = new_engine(self.recipe, self.classes, self.recipe.seed + 1000).to(
+            self.device
+        )
+        self.average = freeze(copy.deepcopy(self.student)) if averages else None
+        self.optimiser = self.new_optimiser()
+
+    def checkpoint(self, identity: dict[str, Any]) -> files.Checkpoint:
+        """All of it."""
+        tensors = files.module_tensors("student", self.student)
+        tensors |= files.module_tensors("teacher", self.teacher)
+        if self.average is not None:
+            tensors |= files.module_tensors("average", self.average)
+        moments, groups = files.optimiser_state(self.optimiser)
+        tensors |= moments | files.rng_state(self.device)
+        facts = {
+            "facts": asdict(self.facts),
+            "groups": groups,
+            "average": self.average is not None,
+            "numpy": np.__version__,
+            **identity,
+        }
+        return files.Checkpoint(tensors, facts)
+
+    def restore(self, saved: files.Checkpoint) -> None:
+        """Go back to a checkpoint."""
+        self.facts = Facts(**saved.facts["facts"])
+        files.load_module(saved, "student", self.student)
+        files.load_module(saved, "teacher", self.teacher)
+        if saved.facts["average"]:
+            self.average = freeze(copy.deepcopy(self.student))
+            files.load_module(saved, "average", self.average)
+        self.optimiser = self.new_optimiser()
+        files.load_optimiser(saved, self.optimiser)
+        files.load_rng(saved.tensors, self.device)

@@ -1,0 +1,35 @@
+"""The figure a run is steered by."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+from organoseg.core import Instances
+from organoseg.dataset import LabelledDataset
+from organoseg.evaluation import average_precision
+from organoseg.inference.image import segment_image
+
+#: Low enough for the tail of the precision-recall curve.
+FLOOR = 0.05
+
+
+def predict_dataset(
+    module: nn.Module, dataset: LabelledDataset, device: torch.device
+) -> tuple[dict[str, Instances], dict[str, Instances]]:
+    """Predictions and ground truth by image name; the module keeps its mode."""
+    was_training = module.training
+    module.eval()
+    predicted, truth = {}, {}
+    for item in dataset:
+        predicted[item.image.name] = segment_image(module, item.image, FLOOR, device)
+        truth[item.image.name] = item.instances
+    module.train(was_training)
+    return predicted, truth
+
+
+def average_precision_of(
+    module: nn.Module, dataset: LabelledDataset, device: torch.device
+) -> float:
+    """COCO mask AP of an engine on a labelled set."""
+    return average_precision(*predict_dataset(module, dataset, device))
