@@ -29,7 +29,7 @@ def leakage(train: Iterable[Image], test: Iterable[Image]) -> list[tuple[str, st
 
 
 def find_near_duplicates(
-    images: Iterable[Image], max_distance: int = 8
+    images: Iterable[Image], max_distance: int = 6
 ) -> list[tuple[str, str, int]]:
     """Pairs of images that look alike though their pixels differ (saved again, brightened).
 

@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from organoseg.core import DataError, Image, Instances
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One image and its organoids; DataError when the two are of different size."""
+    """One image and its organoids; DataError when their sizes differ or a pixel is not finite."""
 
     image: Image
     instances: Instances
@@ -23,6 +25,12 @@ class LabelledImage:
                 f"{_size(self.instances.shape)} (height x width)",
                 where=self.image.name or "image without a name",
                 remedy="Give the image that was outlined, not a scaled or cropped copy of it.",
+            )
+        if self.image.pixels.dtype.kind == "f" and not np.isfinite(self.image.pixels).all():
+            raise DataError(
+                "The image holds NaN or infinite pixels",
+                where=self.image.name or "image without a name",
+                remedy="Export it again from the microscope's software.",
             )
 
     @property

@@ -10,6 +10,11 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 from organoseg.core import DataError
 
 _MAX_SIDE = 1 << 20
+
+# What the arrays of Instances can hold.
+_Id = Annotated[int, Field(ge=-(1 << 62), le=1 << 62)]
+_Class = Annotated[int, Field(ge=0, lt=1 << 31)]
+_Score = Annotated[float, Field(ge=-1e30, le=1e30)]
 T = TypeVar("T")
 
 
@@ -27,7 +32,7 @@ class CocoRle(_Model):
 class CocoImage(_Model):
     """One image of a COCO file."""
 
-    id: int
+    id: _Id
     file_name: Annotated[str, Field(min_length=1)]
     height: Annotated[int, Field(gt=0, le=_MAX_SIDE)]
     width: Annotated[int, Field(gt=0, le=_MAX_SIDE)]
@@ -36,29 +41,29 @@ class CocoImage(_Model):
 class CocoCategory(_Model):
     """One class of a COCO file."""
 
-    id: int
+    id: _Class
     name: str
 
 
 class CocoAnnotation(_Model):
     """One organoid of a COCO file; ``score`` and ``source`` are written by organoseg itself."""
 
-    id: int
-    image_id: int
-    category_id: int
+    id: _Id
+    image_id: _Id
+    category_id: _Class
     segmentation: list[list[float]] | CocoRle
     iscrowd: Literal[0, 1] = 0
-    score: float = 1.0
+    score: _Score = 1.0
     source: str = ""
 
 
 class CocoResult(_Model):
     """One entry of a bare COCO results list."""
 
-    image_id: int
-    category_id: int
+    image_id: _Id
+    category_id: _Class
     segmentation: list[list[float]] | CocoRle
-    score: float
+    score: _Score
 
 
 class CocoFile(_Model):

@@ -122,6 +122,14 @@ def test_a_set_is_never_empty_and_its_names_are_unique() -> None:
         LabelledImage(image, Instances.empty((5, 4)))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_pixels_that_are_no_numbers_are_refused(value: float) -> None:
+    pixels = np.zeros((4, 5), np.float32)
+    pixels[2, 2] = value
+    with pytest.raises(DataError, match=r"NaN or infinite pixels \(bad\.tif\)"):
+        LabelledImage(Image(pixels, name="bad.tif"), Instances.empty((4, 5)))
+
+
 def test_groups_come_from_names(labelled: Path) -> None:
     rule = by_pattern(r"(s\d+)_")
     data = load_coco(labelled / "labels.json", labelled / "images", group=rule)

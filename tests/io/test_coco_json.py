@@ -127,6 +127,10 @@ FAULTS = {
     ),
     "text for a number": (_change("images.0.height", "tall"), "images[0].height"),
     "no height": (_change("images.0.height", 0), "images[0].height"),
+    "endless id": (_change("annotations.0.id", 10**30), "annotations[0].id"),
+    "endless class": (_change("annotations.0.category_id", 10**12), "annotations[0].category_id"),
+    "endless score": (_change("annotations.0.score", 1e300), "annotations[0].score"),
+    "endless run": (_change(FIRST, {"size": [20, 30], "counts": [10**30]}), "annotation 1"),
     "nan": (_change(FIRST, [[float("nan")] * 6]), "annotations[0].segmentation"),
 }
 
