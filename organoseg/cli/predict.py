@@ -14,8 +14,9 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "predict",
         help="segment images with a trained model",
-        description="Segment images. DIR gets instances.json (all masks, overlaps kept), a label "
-        "TIFF per image and measurements.csv; images that fail are named in errors.csv.",
+        description="Segment images. DIR gets instances.json (all masks, overlaps kept), labels/ "
+        "(a label TIFF per image) and measurements.csv; images that fail are named in errors.csv. "
+        "Run it again, and it does only what is missing.",
         parents=[verbosity_options()],
     )
     parser.add_argument(
@@ -29,7 +30,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="S",
         help="leave out organoids with a lower score, 0 to 1 (default: what the model says)",
     )
-    parser.add_argument("--device", help="cpu, cuda, cuda:1, mps (default: the best there is)")
+    parser.add_argument("--device", help="auto, cpu, cuda, mps (default: auto)")
     return parser
 
 
@@ -37,11 +38,10 @@ def run(args: argparse.Namespace) -> int:
     """Predict; the exit code is the folder run's, so a file that failed shows in it."""
     from organoseg.inference.folder import predict_folder
 
-    result = predict_folder(
+    return predict_folder(
         args.paths,
         model=args.model,
         out=args.out,
         score_threshold=args.score_threshold,
         device=args.device,
     )
-    return int(result)

@@ -44,6 +44,6 @@ def run(args: argparse.Namespace) -> int:
     from organoseg.training.progress import automatic, silent
     from organoseg.training.run import train
 
-    progress = silent if args.quiet > args.verbose else automatic()
-    train(args.recipe, args.out, overrides=overrides, resume=args.resume, progress=progress)
+    reporter = silent if args.quiet > args.verbose else automatic()
+    train(args.recipe, args.out, overrides=overrides, resume=args.resume, reporter=reporter)
     return 0

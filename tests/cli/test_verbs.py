@@ -1,10 +1,8 @@
 """The verbs through the real main: results on stdout, exit codes, and options that arrive."""
 
 import json
-import sys
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any
+from unittest.mock import ANY, create_autospec
 
 import numpy as np
 import pytest
@@ -91,36 +89,43 @@ def test_archive_create_without_images_is_bad_data(tmp_path: Path) -> None:
     assert not (tmp_path / "z").exists()
 
 
-@pytest.fixture
-def called(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[Any, ...], dict[str, Any]]]:
-    """Stand-ins for training and inference that note how they were called."""
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+def test_train_hands_on_recipe_changes_and_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    from organoseg.training import run
 
-    def note(*args: Any, **kwargs: Any) -> int:
-        calls.append((args, kwargs))
-        return 0
-
-    monkeypatch.setitem(sys.modules, "organoseg.training.run", SimpleNamespace(train=note))
-    folder = SimpleNamespace(predict_folder=note)
-    monkeypatch.setitem(sys.modules, "organoseg.inference.folder", folder)
-    return calls
-
-
-def test_train_hands_on_recipe_changes_and_device(called: list[Any]) -> None:
-    recipe, out = Path("recipe.yaml"), Path("run")
+    train = create_autospec(run.train)
+    monkeypatch.setattr(run, "train", train)
     changes = ["--set", "a.b=1", "--set", "c=x=y"]
     assert main(["train", "recipe.yaml", "--out", "run", *changes, "--device", "cpu"]) == 0
-    overrides = ["a.b=1", "c=x=y", "training.device=cpu"]
-    ((args, kwargs),) = called
-    assert args == (recipe, out)
-    assert kwargs.pop("progress") is not None
-    assert kwargs == {"overrides": overrides, "resume": False}
+    train.assert_called_once_with(
+        Path("recipe.yaml"),
+        Path("run"),
+        overrides=["a.b=1", "c=x=y", "training.device=cpu"],
+        resume=False,
+        reporter=ANY,
+    )
 
 
-def test_predict_hands_on_every_path(called: list[Any]) -> None:
-    assert main(["predict", "a.tif", "plate", "--model", "m", "--out", "o"]) == 0
-    ((args, kwargs),) = called
-    assert args == ([Path("a.tif"), Path("plate")],)
-    assert kwargs["model"] == Path("m")
-    assert kwargs["out"] == Path("o")
-    assert kwargs["score_threshold"] is None
+def test_predict_hands_on_every_path_and_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    from organoseg.inference import folder
+
+    predict_folder = create_autospec(folder.predict_folder, return_value=3)
+    monkeypatch.setattr(folder, "predict_folder", predict_folder)
+    assert main(["predict", "a.tif", "plate", "--model", "m", "--out", "o"]) == 3
+    predict_folder.assert_called_once_with(
+        [Path("a.tif"), Path("plate")],
+        model=Path("m"),
+        out=Path("o"),
+        score_threshold=None,
+        device=None,
+    )
+
+
+def test_train_refuses_a_recipe_with_an_unknown_key(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: {labelled: {annotations: a.json, images: .}}\n")
+    arguments = ["train", str(recipe), "--out", str(tmp_path / "run"), "--set", "training.stepz=5"]
+    assert main(arguments) == 2
+    assert "stepz" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
