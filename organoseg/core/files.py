@@ -76,8 +76,12 @@ def write_bytes(path: PathLike, data: bytes) -> None:
 
 
 def write_text(path: PathLike, text: str) -> None:
-    """Write `text` as UTF-8 atomically; RunError when that fails."""
-    write_bytes(path, text.encode("utf-8"))
+    """Write `text` as UTF-8 atomically; RunError when that fails.
+
+    Bytes of file names that are not text (Linux allows them) are written as backslash codes: in
+    JSON strings they come back as they were.
+    """
+    write_bytes(path, text.encode("utf-8", errors="backslashreplace"))
 
 
 def write_json(path: PathLike, obj: Any, indent: int | None = 2) -> None:

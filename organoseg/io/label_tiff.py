@@ -5,6 +5,7 @@ import warnings
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from organoseg.core import Instances, atomic_write
 from organoseg.core.instances import Rule
@@ -25,10 +26,10 @@ def write_labels(
     import tifffile
 
     labels = instances.render(rule)
-    hidden = np.setdiff1d(instances.ids, labels)
-    if hidden.size:
+    hidden = _hidden(instances, labels)
+    if hidden:
         warnings.warn(
-            f"{os.fspath(path)}: {hidden.size} organoids lie wholly under others and are missing "
+            f"{os.fspath(path)}: {len(hidden)} organoids lie wholly under others and are missing "
             f"from the label image: ids {', '.join(map(str, hidden[:10]))}",
             stacklevel=2,
         )
@@ -46,3 +47,13 @@ def write_labels(
     with atomic_write(path) as handle:
         pixels = labels if wide else labels.astype(np.uint16)
         tifffile.imwrite(handle, pixels, compression="zlib", **options)
+
+
+def _hidden(instances: Instances, labels: NDArray[np.uint32]) -> list[int]:
+    """Ids of the organoids without a pixel of their own in `labels`."""
+    ids = []
+    for mask, number in zip(instances, instances.ids.tolist(), strict=True):
+        y0, x0, y1, x1 = mask.box
+        if not (labels[y0:y1, x0:x1][mask.bits] == number).any():
+            ids.append(number)
+    return ids

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from organoseg.core import DataError, Image, Instances, Mask, write_bytes
+from organoseg.core import DataError, Image, Instances, Mask, write_text
 
 Row = dict[str, Any]
 
@@ -140,7 +140,7 @@ def write_measurements(path: str | os.PathLike[str], rows: Iterable[Mapping[str,
         if unknown:
             raise DataError(f"Measurements have no column {', '.join(unknown)}", where=path)
         writer.writerow([_cell(row.get(column)) for column in COLUMNS])
-    write_bytes(path, text.getvalue().encode("utf-8"))
+    write_text(path, text.getvalue())
 
 
 def _cell(value: Any) -> str:

@@ -124,6 +124,12 @@ def test_bad_json_is_named_with_its_line(tmp_path, content, message):
     assert "bad.json" in str(caught.value)
 
 
+def test_file_names_that_are_not_text_survive(tmp_path):
+    name = os.fsdecode(b"w\xe9ll.tif")
+    write_json(tmp_path / "a.json", {"file_name": name})
+    assert read_json(tmp_path / "a.json") == {"file_name": name}
+
+
 def test_missing_files_are_named(tmp_path):
     for read in (read_json, file_hash):
         with pytest.raises(DataError, match="nothing here"):
