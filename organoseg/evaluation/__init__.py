@@ -3,6 +3,7 @@
 from organoseg.evaluation.average_precision import average_precision
 from organoseg.evaluation.bootstrap import Interval
 from organoseg.evaluation.coco import CocoFigures
+from organoseg.evaluation.compare import ap_difference
 from organoseg.evaluation.evaluation import Evaluation, OperatingPoint
 from organoseg.evaluation.report import evaluate
 
@@ -11,6 +12,7 @@ __all__ = [
     "Evaluation",
     "Interval",
     "OperatingPoint",
+    "ap_difference",
     "average_precision",
     "evaluate",
 ]

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from organoseg.core import DataError, Instances, Mask
-from organoseg.evaluation import evaluate
+from organoseg.evaluation import ap_difference, evaluate
 from organoseg.evaluation.bootstrap import interval, resamplings
 
 SHAPE = (60, 60)
@@ -157,3 +157,12 @@ def test_resamplings_draw_each_image_equally_often() -> None:
     found = interval(np.arange(1001, dtype=np.float64))
     assert (found.low, found.high) == pytest.approx((25, 975))
     assert math.isnan(interval(np.array([np.nan])).low)
+
+
+def test_difference_is_paired() -> None:
+    worse = {name: one.select(slice(0, 1)) for name, one in TRUTH.items()}
+    gain, spread = ap_difference(worse, TRUTH, TRUTH, bootstrap=100)
+    assert gain == pytest.approx(1 - evaluate(worse, TRUTH, bootstrap=0).ap)
+    assert 0 <= spread.low <= gain <= spread.high
+    same, none = ap_difference(worse, worse, TRUTH, bootstrap=100)
+    assert (same, none.low, none.high) == (0, 0, 0)
