@@ -59,7 +59,7 @@ def _line(label: str, curve: Curve, colour: str, last: int, top: float, end: flo
     x = points[-1][0] + 8
     return (
         f'<polyline points="{path}" fill="none" stroke="{colour}" stroke-width="2.2"/>{dots}'
-        f'<text x="{x:.1f}" y="{end + 4:.1f}" fill="{colour}" class="name">{escape(label)}</text>'
+        f'<text x="{x:.1f}" y="{end + 4:.1f}" class="name" style="fill:{colour}">{escape(label)}</text>'
     )
 
 

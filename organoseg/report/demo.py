@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from organoseg.core import Instances
 from organoseg.dataset import LabelledImage
 from organoseg.evaluation import Evaluation
+from organoseg.evaluation.overlap import OVERLAPPING
 from organoseg.report.gallery import Found, GalleryRow
 
 
@@ -77,33 +78,31 @@ def typical_images(data: DemoReport, count: int = 6) -> list[str]:
     return [ranked[round(i * last / max(1, count - 1))].name for i in range(count)]
 
 
-def crowded_windows(data: DemoReport, count: int = 2, size: int = 96) -> list[GalleryRow]:
-    """Cut-outs (`size` pixels) around the most overlapping test organoid of different images."""
-    found = []
+@dataclass(frozen=True)
+class Window:
+    """A square of a test image: file name, upper left corner (y, x) and side, in pixels."""
+
+    name: str
+    y: int
+    x: int
+    size: int
+
+
+def crowded_windows(data: DemoReport, count: int = 2, size: int = 96) -> list[Window]:
+    """Where most overlapping organoids lie whole in one window, in `count` different images."""
+    ranked = []
     for item in data.test:
-        share = item.instances.overlap_fraction()
-        if len(share) and share.max() > 0:
-            found.append((-float(share.max()), item.name, int(share.argmax())))
-    rows = []
-    for _, name, index in sorted(found)[:count]:
-        row = gallery_rows(data, [name])[0]
-        rows.append(_cut(row, row.truth.masks[index].centroid, size))
-    return rows
-
-
-def _cut(row: GalleryRow, centre: tuple[float, float], size: int) -> GalleryRow:
-    height, width = row.pixels.shape
-    h, w = min(size, height), min(size, width)
-    y = int(min(max(0, centre[0] - h / 2), height - h))
-    x = int(min(max(0, centre[1] - w / 2), width - w))
-    # Slivers of neighbours at the edge would be judged as organoids of their own.
-    smallest = max(4, size * size // 600)
-    return GalleryRow(
-        row.name,
-        row.pixels[y : y + h, x : x + w],
-        row.truth.crop(y, x, h, w, smallest),
-        {
-            label: Found(found.instances.crop(y, x, h, w, smallest), found.score)
-            for label, found in row.found.items()
-        },
-    )
+        height, width = item.instances.shape
+        side = min(size, height, width)
+        boxes = item.instances.boxes[item.instances.overlap_fraction() > OVERLAPPING]
+        for y0, x0, y1, x1 in boxes.tolist():
+            y = min(max(0, (y0 + y1 - side) // 2), height - side)
+            x = min(max(0, (x0 + x1 - side) // 2), width - side)
+            inside = (boxes[:, :2] >= (y, x)).all(axis=1) & (
+                boxes[:, 2:] <= (y + side, x + side)
+            ).all(axis=1)
+            ranked.append((-int(inside.sum()), item.name, y, x, side))
+    chosen: dict[str, Window] = {}
+    for _, name, y, x, side in sorted(ranked):
+        chosen.setdefault(name, Window(name, y, x, side))
+    return list(chosen.values())[:count]

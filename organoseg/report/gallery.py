@@ -47,7 +47,10 @@ class Panel:
 
 
 def panels(row: GalleryRow, zoom: int = 1) -> list[Panel]:
-    """The pictures of one row: the image, its labels, each method's outlines by verdict."""
+    """The pictures of one row: the image, its labels, each method's outlines by verdict.
+
+    Each picture is uint8 (H * zoom, W * zoom, 3).
+    """
     plain = grey(row.pixels).repeat(zoom, axis=0).repeat(zoom, axis=1)
     labelled = overlay(row.pixels, row.truth, zoom=zoom)
     made = [Panel(plain, row.name), Panel(labelled, f"{len(row.truth)} organoids")]

@@ -13,11 +13,12 @@ from organoseg.report.chart import COLOURS, learning_curves
 from organoseg.report.demo import (
     DemoReport,
     Method,
+    Window,
     crowded_windows,
     gallery_rows,
     typical_images,
 )
-from organoseg.report.gallery import GalleryRow, panels, write_gallery
+from organoseg.report.gallery import GalleryRow, Panel, panels, write_gallery
 from organoseg.report.overlay import Colour, Rgb
 from organoseg.report.style import CSS
 from organoseg.report.verdict import FOUND, INVENTED, MISSED
@@ -107,14 +108,19 @@ def _what_was_done(data: DemoReport) -> str:
 
 def _how_good(data: DemoReport) -> str:
     figures = ("AP", "AP50", "AP75")
-    found = ("recall", "precision")
+    found = (
+        "recall",
+        "recall_isolated_at_threshold",
+        "recall_overlapping_at_threshold",
+        "precision",
+    )
     head = "".join(f"<th>{name}</th>" for name in figures)
     body = "".join(
         f"<tr><th>{escape(m.label)}</th>{''.join(_cell(m, name) for name in figures)}</tr>"
         for m in data.methods
     )
     user = "".join(
-        f"<tr><th>{escape(m.label)}</th>{''.join(_cell(m, name) for name in found)}"
+        f"<tr><th>{escape(m.label)}</th>{''.join(_share(m, name) for name in found)}"
         f"<td>{escape(words.bias(m.evaluation))}</td></tr>"
         for m in data.methods
     )
@@ -130,8 +136,9 @@ def _how_good(data: DemoReport) -> str:
         "<dt>Small print under each figure</dt><dd>The range in which it would likely (95 %) lie "
         "with another draw of test images like these. Where the ranges of two rows overlap widely, "
         "do not read much into the difference.</dd></dl>"
-        '<div class="scroll"><table><tr><th></th><th>found of the true organoids</th>'
-        f"<th>right of the outlines drawn</th><th>organoids counted, an image</th></tr>{user}"
+        '<div class="scroll"><table><tr><th></th><th>organoids found</th>'
+        "<th>of those lying free</th><th>of those lying over others</th>"
+        f"<th>outlines that are right</th><th>count in an image</th></tr>{user}"
         "</table></div>"
         f'<p class="soft">{escape(_thresholds(data))}</p></section>'
     )
@@ -156,6 +163,16 @@ def _cell(method: Method, name: str) -> str:
     return f"<td>{text}<br><small>{low:.3f} to {high:.3f}</small></td>"
 
 
+def _share(method: Method, name: str) -> str:
+    figures = method.evaluation.to_dict()
+    value = figures[name]
+    text = words.percent(float("nan") if value is None else value)
+    low, high = figures["intervals"].get(name, (None, None))
+    if low is None:
+        return f"<td>{text}</td>"
+    return f"<td>{text}<br><small>{words.percent(low)} to {words.percent(high)}</small></td>"
+
+
 def _curves(data: DemoReport) -> str:
     chart = learning_curves({method.label: method.curve for method in data.methods})
     if not chart:
@@ -168,9 +185,10 @@ def _curves(data: DemoReport) -> str:
 
 
 def _overlaps(data: DemoReport) -> str:
-    rows = crowded_windows(data)
-    pictures = "".join(_grid(row, zoom=4) for row in rows)
-    heads = _heads(rows[0]) if rows else ""
+    windows = crowded_windows(data)
+    rows = gallery_rows(data, [window.name for window in windows])
+    pictures = "".join(_closeup(*pair) for pair in zip(windows, rows, strict=True))
+    heads = _legend() + _heads(rows[0]) if rows else ""
     return (
         "<section><h2>Where organoids lie over each other</h2>"
         "<p>In brightfield an organoid shines through another one. Here each keeps its whole "
@@ -213,13 +231,27 @@ def _heads(row: GalleryRow) -> str:
 
 
 def _grid(row: GalleryRow, zoom: int) -> str:
-    shown = panels(row, zoom)
+    return _figures(panels(row, zoom))
+
+
+def _figures(shown: Sequence[Panel]) -> str:
     figures = "".join(
         f'<figure><img alt="{escape(p.caption)}" src="{_jpeg(p.picture)}">'
         f"<figcaption>{escape(p.caption)}</figcaption></figure>"
         for p in shown
     )
     return f'<div class="grid" style="{_columns(len(shown))}">{figures}</div>'
+
+
+def _closeup(window: Window, row: GalleryRow) -> str:
+    """A window of the pictures of the whole image, so that the verdicts are those of the whole."""
+    zoom = 4
+    y, x, size = window.y * zoom, window.x * zoom, window.size * zoom
+    figures = [
+        Panel(p.picture[y : y + size, x : x + size], f"part of {row.name}" if number == 0 else "")
+        for number, p in enumerate(panels(row, zoom))
+    ]
+    return _figures(figures)
 
 
 def _columns(count: int) -> str:

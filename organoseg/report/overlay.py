@@ -25,7 +25,7 @@ PALETTE: tuple[Colour, ...] = (
     (190, 235, 60),
 )
 _OVERLAP_TINT = np.array([200, 60, 255], np.float32)
-_OVERLAP_SHARE = 0.3
+_OVERLAP_SHARE = 0.24
 
 
 def grey(pixels: NDArray[Any]) -> Rgb:
@@ -85,7 +85,7 @@ def _outline(canvas: Rgb, mask: Mask, zoom: int, colour: Colour, dashed: bool) -
         inner = _eroded(inner)
     border = bits & ~inner
     if dashed:
-        rows, columns = np.indices(border.shape, sparse=True)
+        rows, columns = np.ogrid[: border.shape[0], : border.shape[1]]
         border = border & ((rows + columns) // 5 % 2 == 0)
     y0, x0, y1, x1 = (edge * zoom for edge in mask.box)
     canvas[y0:y1, x0:x1][border] = colour

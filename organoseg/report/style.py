@@ -29,7 +29,7 @@ dt { font-weight: 600; margin-top: .5rem; }
 dd { margin: 0 0 .3rem; max-width: 46rem; }
 svg { width: 100%; max-width: 720px; height: auto; display: block; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
-svg .name { font-weight: 600; fill: attr(fill); }
+svg .name { font-weight: 600; }
 svg .grid { stroke: var(--line); }
 .grid { display: grid; gap: 10px; margin-top: 12px; }
 .grid figure { margin: 0; min-width: 0; }
