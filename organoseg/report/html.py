@@ -12,7 +12,6 @@ from organoseg.report import words
 from organoseg.report.chart import COLOURS, learning_curves
 from organoseg.report.demo import (
     DemoReport,
-    Method,
     Window,
     crowded_windows,
     gallery_rows,
@@ -21,6 +20,7 @@ from organoseg.report.demo import (
 from organoseg.report.gallery import GalleryRow, Panel, panels, write_gallery
 from organoseg.report.overlay import Colour, Rgb
 from organoseg.report.style import CSS
+from organoseg.report.tables import how_good
 from organoseg.report.verdict import FOUND, INVENTED, MISSED
 
 
@@ -48,7 +48,7 @@ def render(data: DemoReport, rows: Sequence[GalleryRow]) -> str:
             _cards(data),
             _remarks(data),
             _what_was_done(data),
-            _how_good(data),
+            how_good(data),
             _curves(data),
             _overlaps(data),
             _pictures(data, rows),
@@ -104,73 +104,6 @@ def _what_was_done(data: DemoReport) -> str:
         f"<p>{source}</p><dl>{methods}</dl>"
         f"<p>All were trained for the same number of steps ({data.steps}).</p></section>"
     )
-
-
-def _how_good(data: DemoReport) -> str:
-    figures = ("AP", "AP50", "AP75")
-    found = (
-        "recall",
-        "recall_isolated_at_threshold",
-        "recall_overlapping_at_threshold",
-        "precision",
-    )
-    head = "".join(f"<th>{name}</th>" for name in figures)
-    body = "".join(
-        f"<tr><th>{escape(m.label)}</th>{''.join(_cell(m, name) for name in figures)}</tr>"
-        for m in data.methods
-    )
-    user = "".join(
-        f"<tr><th>{escape(m.label)}</th>{''.join(_share(m, name) for name in found)}"
-        f"<td>{escape(words.bias(m.evaluation))}</td></tr>"
-        for m in data.methods
-    )
-    return (
-        "<section><h2>How good it is</h2>"
-        f'<div class="scroll"><table><tr><th></th>{head}</tr>{body}</table></div>'
-        "<dl><dt>AP50</dt><dd>Do organoids get found at all? 1 means: every one, none invented. "
-        "An outline counts as right when it and the true one share at least half of the area "
-        "they cover together.</dd>"
-        "<dt>AP75</dt><dd>The same with a stricter eye: three quarters must be shared.</dd>"
-        "<dt>AP</dt><dd>The mean from lenient (a half) to very strict (95 %). Use it to compare "
-        "two programs; above .7 is good for organoids.</dd>"
-        "<dt>Small print under each figure</dt><dd>The range in which it would likely (95 %) lie "
-        "with another draw of test images like these. Where the ranges of two rows overlap widely, "
-        "do not read much into the difference.</dd></dl>"
-        '<div class="scroll"><table><tr><th></th><th>organoids found</th>'
-        "<th>of those lying free</th><th>of those lying over others</th>"
-        f"<th>outlines that are right</th><th>count in an image</th></tr>{user}"
-        "</table></div>"
-        f'<p class="soft">{escape(_thresholds(data))}</p></section>'
-    )
-
-
-def _thresholds(data: DemoReport) -> str:
-    parts = [f"{m.evaluation.best.threshold:.2f} ({m.label})" for m in data.methods]
-    return (
-        "Each outline comes with a score. This table and the pictures keep those with a score of "
-        f"at least {', '.join(parts)}: where found and invented organoids balance best on these "
-        "images. A lower limit finds more and invents more."
-    )
-
-
-def _cell(method: Method, name: str) -> str:
-    figures = method.evaluation.to_dict()
-    value = figures[name]
-    text = words.number(float("nan") if value is None else value)
-    low, high = figures["intervals"].get(name, (None, None))
-    if low is None:
-        return f"<td>{text}</td>"
-    return f"<td>{text}<br><small>{low:.3f} to {high:.3f}</small></td>"
-
-
-def _share(method: Method, name: str) -> str:
-    figures = method.evaluation.to_dict()
-    value = figures[name]
-    text = words.percent(float("nan") if value is None else value)
-    low, high = figures["intervals"].get(name, (None, None))
-    if low is None:
-        return f"<td>{text}</td>"
-    return f"<td>{text}<br><small>{words.percent(low)} to {words.percent(high)}</small></td>"
 
 
 def _curves(data: DemoReport) -> str:
