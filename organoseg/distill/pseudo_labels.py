@@ -15,8 +15,10 @@ from organoseg.models.protocol import Target
 class PseudoLabelFilter(Protocol):
     """Decides which predictions of the teacher teach, which are ignored and which are dropped."""
 
-    #: Predictions below this score never reach the filter.
-    floor: float
+    @property
+    def floor(self) -> float:
+        """Predictions below this score need not reach the filter."""
+        ...
 
     def __call__(self, predicted: Instances) -> Target:
         """Target for the student from the teacher's instances of one image."""

@@ -84,7 +84,8 @@ def predict_folder(
     """Segment images and folders of images into ``out``.
 
     ``instances.json`` holds every mask (COCO run lengths, overlaps kept), ``labels/`` a label TIFF an image,
-    ``measurements.csv`` a row an organoid, ``errors.csv`` a row a file that failed. A second run does only what is missing.
+    ``measurements.csv`` a row an organoid, ``errors.csv`` a row a file that failed. A
+    second run does only what is missing.
 
     Returns
     -------

@@ -63,7 +63,7 @@ class Loop:
         geometry, t, seed = plan.geometry_of(recipe), recipe.training, recipe.seed
         self._labelled = LabelledFeed(data.labelled, t.batch, seed, geometry)
         self._unlabelled: UnlabelledFeed | None = None
-        if isinstance(recipe.method, Guided):
+        if isinstance(recipe.method, Guided) and data.unlabelled is not None:
             size = recipe.method.unlabelled_batch or t.batch
             self._unlabelled = UnlabelledFeed(data.unlabelled, size, seed, geometry, STRONG)
         self._monitor = Monitor([x for k in range(8) for x in self._labelled(k).targets])

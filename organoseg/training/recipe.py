@@ -11,8 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from organoseg.core import DataError, UsageError
 
-#: What the two presets of guided distillation say. ``paper`` follows Berrada et al. 2023 and the numbers of its published
-#: configuration; ``organoid`` is ours, and docs/experiments.md says what each number was chosen by.
+#: What the two presets of guided distillation say. ``paper`` follows Berrada et al. 2023 and the numbers of its
+#: published configuration; ``organoid`` is ours, and docs/experiments.md says what each number was chosen by.
 PRESETS: dict[str, dict[str, Any]] = {
     "paper": {
         "burn_in": 1 / 3,

@@ -186,7 +186,7 @@ def _finish(
             )
             figures[name] = found.to_dict()
             if name == "teacher":
-                threshold = float(found.best_f1.threshold)
+                threshold = float(found.best.threshold)
     facts = {
         "method": recipe.method.name,
         "preset": recipe.method.preset if isinstance(recipe.method, Guided) else None,

@@ -78,4 +78,4 @@ def build(
     engine.options = chosen.model_copy(
         update={"padding": padding, "frozen_blocks": frozen}
     ).model_dump()
-    return engine.to(memory_format=torch.channels_last)
+    return engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

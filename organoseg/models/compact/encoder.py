@@ -107,9 +107,9 @@ class MobileNetV2(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            if block.residual:
-                block.layers[-1].weight.data.mul_(0.2)
+        for block in self.modules():
+            if isinstance(block, InvertedResidual) and block.residual:
+                block.layers[-1].get_parameter("weight").data.mul_(0.2)
 
     def _run(
         self, blocks: Iterator[tuple[int, nn.Module]], x: Tensor, taps: dict[int, Tensor]

@@ -44,6 +44,8 @@ class CompactSegmenter(nn.Module):
         super().__init__()
         self.network = CompactNetwork(len(classes), width, padding, frozen_blocks)
         self.classes = tuple(classes)
+        #: Options that build this engine again; written into its model folder.
+        self.options: dict[str, Any] = {}
         self.max_instances = max_instances
         self.nms = nms
 

@@ -72,7 +72,9 @@ class CompactNetwork(nn.Module):
         for s in (4, 8):
             masks[str(s)] = nn.Conv2d(width, MASK_CHANNELS, 1)
         self.masks = nn.ModuleDict(masks)
-        nn.init.constant_(self.score.bias, -4.0)  # organoid centres are rare: start near p = 0.02
+        nn.init.constant_(
+            self.score.get_parameter("bias"), -4.0
+        )  # organoid centres are rare: start near p = 0.02
         nn.init.normal_(self.score.weight, std=0.01)
         nn.init.normal_(self.controller.weight, std=0.03)
         nn.init.zeros_(self.controller.bias)
@@ -120,7 +122,7 @@ class _Windows(torch.autograd.Function):
     """Cut K windows out of padded feature maps; indexing would scatter gradients through full-size copies."""
 
     @staticmethod
-    def forward(ctx, padded: Tensor, image: list[int], top: list[int], left: list[int]) -> Tensor:  # type: ignore[no-untyped-def, override]
+    def forward(ctx, padded: Tensor, image: list[int], top: list[int], left: list[int]) -> Tensor:  # type: ignore[no-untyped-def]
         ctx.shape, ctx.places = padded.shape, list(zip(image, top, left, strict=True))
         out = padded.new_empty((len(image), padded.shape[1], WINDOW, WINDOW))
         for k, (b, y, x) in enumerate(ctx.places):
@@ -128,7 +130,7 @@ class _Windows(torch.autograd.Function):
         return out
 
     @staticmethod
-    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def, override]
+    def backward(ctx, gradient: Tensor):  # type: ignore[no-untyped-def]
         total = gradient.new_zeros(ctx.shape)
         for k, (b, y, x) in enumerate(ctx.places):
             total[b, :, y : y + WINDOW, x : x + WINDOW] += gradient[k]
