@@ -101,7 +101,7 @@ class Iteration:
         Raises
         ------
         RunError
-            The loss is not finite. Nothing was changed by this step.
+            The loss or its gradient is not finite. The student is as it was before this step.
         """
         report = Report()
         distils = phase in (Phase.BURN_IN, Phase.MUTUAL)

@@ -24,7 +24,7 @@ def segment_image(
     DataError
         Several planes, or pixels that are not finite.
     """
-    pixels = torch.from_numpy(normalised(image.plane()))[None, None].to(device)
+    pixels = torch.from_numpy(normalised(image.plane(), image.name or None))[None, None].to(device)
     found: Instances = module.segment(pixels, score_threshold)[0]
     if len(found) >= module.max_instances:
         warnings.warn(

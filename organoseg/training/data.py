@@ -23,6 +23,11 @@ class Preferred:
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def entries(self) -> tuple[Any, ...]:
+        """What the source knows of each image of this view."""
+        return tuple(self.source.entries[i] for i in self.indices)
+
     def read(self, index: int) -> Image:
         """The image at ``index`` of this view."""
         image: Image = self.source.read(self.indices[index])
@@ -100,13 +105,20 @@ def load_data(recipe: Recipe) -> RunData:
             remedy="Add labels.",
         )
     unlabelled = _unlabelled(recipe, set(measured))
-    facts = [
-        *sorted(trained),
-        "|",
-        *sorted(measured),
-        "|",
-        str(len(unlabelled) if unlabelled is not None else 0),
-    ]
-    return RunData(
-        labelled, validation, unlabelled, hashlib.sha256("\n".join(facts).encode()).hexdigest()
-    )
+    return RunData(labelled, validation, unlabelled, _manifest(labelled, validation, unlabelled))
+
+
+def _manifest(
+    labelled: LabelledDataset, validation: LabelledDataset | None, unlabelled: Any | None
+) -> str:
+    """Hash of all pixels and labels in the order in which they are drawn: any change changes the run."""
+    digest = hashlib.sha256()
+    for dataset in (labelled, validation or ()):
+        for item in dataset:
+            masks = [rle["counts"] for rle in item.instances.to_rles()]
+            classes = item.instances.classes.tolist()
+            digest.update(f"{item.image.identity} {classes} {masks}\n".encode())
+        digest.update(b"|")
+    for entry in unlabelled.entries if unlabelled is not None else ():
+        digest.update(f"{entry.pixel_hash}\n".encode())
+    return digest.hexdigest()

@@ -88,7 +88,7 @@ class LabelledFeed:
     ) -> None:
         self.items = list(dataset)
         self.batch, self.seed, self.geometry, self.photometry = batch, seed, geometry, photometry
-        self._pixels = [normalised(item.image.plane()) for item in self.items]
+        self._pixels = [normalised(item.image.plane(), item.name) for item in self.items]
 
     def __call__(self, step: int) -> LabelledBatch:
         crops, targets = [], []
@@ -118,7 +118,11 @@ class UnlabelledFeed:
     ) -> None:
         self.source, self.batch, self.seed = source, batch, seed
         self.geometry, self.weak, self.strong = geometry, weak, strong
-        self._pixels = _Cache(lambda i: normalised(source.read(i).plane()))
+        self._pixels = _Cache(self._read)
+
+    def _read(self, index: int) -> NDArray[np.float32]:
+        image = self.source.read(index)
+        return normalised(image.plane(), image.name)
 
     def __call__(self, step: int) -> UnlabelledBatch:
         weak, strong = [], []

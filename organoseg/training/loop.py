@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from organoseg.core import RunError
+from organoseg.core import DataError, RunError
 from organoseg.distill.calibrate import calibrated_threshold
 from organoseg.distill.guard import judge
 from organoseg.distill.iteration import Iteration
@@ -88,21 +88,39 @@ class Loop:
             return
         if step == self.schedule.teacher and state.facts.accept is None:
             self._begin_student(method)
-        if self.phase(step) is Phase.MUTUAL and not state.facts.switched:
+        phase = self.phase(step)
+        if phase is Phase.MUTUAL and not state.facts.switched:
             self._consider_switch(step, method)
+        elif phase is Phase.REFINE and not state.facts.switched:
+            # Nobody labels any more: the teacher becomes the student's average, guard or no guard.
+            state.facts.switched = self._switching = True
 
     def _begin_student(self, method: Guided) -> None:
         state = self.state
         if method.teacher is not None:
-            from organoseg.models.folder import load_module
-
-            module, _ = load_module(method.teacher)
-            copy_weights(state.teacher, module.to(state.device))
+            self._take_teacher(method.teacher)
         elif self.schedule.teacher:
             average_weights(state.teacher, state.student, self.rules.decay)
         state.begin_student(method.average)
         state.facts.accept = self._calibrate(method)
         self._note(f"student begins; pseudo-labels teach from score {state.facts.accept:.3f}")
+
+    def _take_teacher(self, folder: Path) -> None:
+        from organoseg.models.folder import load_module
+
+        module, description = load_module(folder)
+        fits = (
+            description.engine == self.recipe.model.engine
+            and tuple(description.classes) == self.state.classes
+            and _shapes(module) == _shapes(self.state.teacher)
+        )
+        if not fits:
+            raise DataError(
+                "the teacher has another engine, other options or other classes than this run",
+                where=folder,
+                remedy="Write the engine and options of its model.yaml into the recipe's model section.",
+            )
+        copy_weights(self.state.teacher, module.to(self.state.device))
 
     def _calibrate(self, method: Guided) -> float:
         if not method.calibrate or method.filter == "paper" or self._unlabelled is None:
@@ -167,7 +185,7 @@ class Loop:
             with self._listening():
                 while state.facts.step < total:
                     self._one(state.facts.step, feeds, journal)
-            average_weights(state.average or state.teacher, state.student, self.rules.decay)
+            self._settle()
             self._validate(journal)
             self._save()
         finally:
@@ -184,6 +202,13 @@ class Loop:
         }
         self.report("end", self.seconds)
         return state
+
+    def _settle(self) -> None:
+        """The last step's student enters its average: once, however often the end is resumed."""
+        state, outcome = self.state, self.outcome()
+        if not state.facts.finished and outcome is not state.student:
+            average_weights(outcome, state.student, self.rules.decay)
+        state.facts.finished = True
 
     def _one(self, step: int, feeds: tuple[Any, Any], journal: Journal) -> None:
         state, t = self.state, self.recipe.training
@@ -267,8 +292,12 @@ class Loop:
                 self.report("warning", {"step": step, "text": warning})
 
     def outcome(self) -> nn.Module:
-        """The network a run is for: the student's running average."""
-        return self.state.average or self.state.teacher
+        """The network a run is for: the student's running average, or the student where none is kept."""
+        state = self.state
+        if state.average is not None:
+            return state.average
+        frozen_teacher = state.facts.accept is not None and not state.facts.switched
+        return state.student if frozen_teacher else state.teacher
 
     def _validate(self, journal: Journal) -> None:
         if self.data.validation is None:
@@ -299,3 +328,7 @@ class Loop:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _shapes(module: nn.Module) -> dict[str, torch.Size]:
+    return {k: v.shape for k, v in module.state_dict().items()}

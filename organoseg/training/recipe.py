@@ -30,11 +30,14 @@ PRESETS: dict[str, dict[str, Any]] = {
     "organoid": {},
 }
 
+#: What preset ``paper`` says of the optimiser; with a few hundred steps a recipe should say something else.
+PAPER_TRAINING: dict[str, Any] = {"learning_rate": 1e-4, "weight_decay": 0.05, "clip": 0.01}
+
 
 class Strict(BaseModel):
     """A part of a recipe: unknown keys are errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class LabelledData(Strict):
@@ -192,6 +195,16 @@ class Recipe(Strict):
     model: Model = Model()
     method: Annotated[Supervised | Guided, Field(discriminator="name")] = Supervised()
     training: Training = Training()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, given: Any) -> Any:
+        method = given.get("method") if isinstance(given, Mapping) else None
+        if isinstance(method, Mapping) and method.get("preset") == "paper":
+            training = given.get("training") or {}
+            if isinstance(training, Mapping):
+                return {**given, "training": {**PAPER_TRAINING, **training}}
+        return given
 
     @model_validator(mode="after")
     def _archive(self) -> Recipe:

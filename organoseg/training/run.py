@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,14 +68,20 @@ def train(
     data = load_data(chosen)
     accelerator = _accelerator(chosen)
     identity = {"recipe": _identity(chosen), "data": data.manifest}
-    out.mkdir(parents=True, exist_ok=True)
-    if not resume:
-        write_text(out / RECIPE, dump_recipe(chosen))
+    # Built before anything is written: a wrong engine or wrong weights leave no folder behind.
     loop = Loop(chosen, data, out, accelerator, report, identity)
+    fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
     if resume:
         _restore(loop, out, identity)
+    else:
+        write_text(out / RECIPE, dump_recipe(chosen))
     write_json(out / "environment.json", _environment(loop.state.device, accelerator))
-    state = loop.run()
+    try:
+        state = loop.run()
+    except BaseException:
+        _clear(out, fresh and loop.state.facts.step == 0)
+        raise
     return _finish(chosen, data, out, loop, {"teacher": loop.outcome(), "student": state.student})
 
 
@@ -101,6 +108,16 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
         )
 
 
+def _clear(out: Path, whole: bool) -> None:
+    """A run that failed before its first checkpoint has nothing to resume, and must not block the next start."""
+    if files.listed(out / "checkpoints"):
+        return
+    if whole:
+        shutil.rmtree(out, ignore_errors=True)
+    else:
+        (out / RECIPE).unlink(missing_ok=True)
+
+
 def _tree(recipe: Recipe) -> dict[str, Any]:
     tree = recipe.model_dump(mode="json")
     for section, key in FREE:
@@ -122,6 +139,10 @@ def _identity(recipe: Recipe) -> str:
 
 
 def _restore(loop: Loop, out: Path, identity: dict[str, Any]) -> None:
+    for partial in out.rglob(".tmp-*"):  # what a kill left of files that were being written
+        partial.unlink(missing_ok=True)
+    if not files.listed(out / "checkpoints"):
+        return  # killed before its first checkpoint: it begins again
     saved = files.read(files.latest(out / "checkpoints"))
     for key, what in (("recipe", "recipe"), ("data", "labelled images or archive")):
         if saved.facts[key] != identity[key]:
@@ -175,6 +196,10 @@ def _finish(
 ) -> RunResult:
     from organoseg.training.validation import predict_dataset
 
+    if not all(bool(torch.isfinite(p).all()) for m in modules.values() for p in m.parameters()):
+        raise RunError(
+            "the trained weights are not finite", where=out, remedy="Lower training.learning_rate."
+        )
     figures: dict[str, Any] = {"seconds": loop.seconds, "notes": loop.state.facts.notes}
     threshold = DEFAULT_THRESHOLD
     if data.validation is not None:
@@ -201,10 +226,6 @@ def _finish(
             paths[name], module, recipe.model.engine, getattr(module, "options", recipe.model.options),
             data.labelled.classes, threshold, facts,
         )  # fmt: skip
-    if not all(bool(torch.isfinite(p).all()) for p in loop.outcome().parameters()):
-        raise RunError(
-            "the trained weights are not finite", where=out, remedy="Lower training.learning_rate."
-        )
     write_json(out / "result.json", {**facts, **figures})
     return RunResult(out, paths["teacher"], paths["student"], figures)
 

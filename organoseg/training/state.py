@@ -27,6 +27,7 @@ class Facts:
     postponements: int = 0
     accept: float | None = None  # calibrated threshold
     best: float = -1.0
+    finished: bool = False  # the last step's student has entered its average
     notes: list[str] = field(default_factory=list)
 
 
