@@ -52,12 +52,14 @@ def run(args: argparse.Namespace) -> int:
     from organoseg.evaluation import evaluate
     from organoseg.io.coco_json import parse_coco_instances, parse_predictions
 
+    truth = parse_coco_instances(args.ground_truth)
     result = evaluate(
         parse_predictions(args.predictions, args.ground_truth),
-        parse_coco_instances(args.ground_truth).instances,
+        truth.instances,
         bootstrap=args.bootstrap,
         seed=args.seed,
         score_threshold=args.score_threshold,
+        first_id=truth.first_id,
     )
     if args.json:
         print_json(result.to_dict())

@@ -41,7 +41,8 @@ class Evaluation:
     predictions, of organoids with up to / over 10 % of their area covered by others; images,
     organoids, overlapping, predictions: how many; intervals: 95 % bootstrap intervals over images
     by the names of `to_dict` (those of `best` keep its threshold); bootstrap, seed: how they were
-    drawn.
+    drawn; ids_from_1: where `coco` is spoilt by an annotation of id 0 in the labels' file, the
+    figures without that fault (the intervals are theirs), else None.
     """
 
     coco: CocoFigures
@@ -56,6 +57,7 @@ class Evaluation:
     intervals: Mapping[str, Interval]
     bootstrap: int
     seed: int
+    ids_from_1: CocoFigures | None = None
 
     @property
     def ap(self) -> float:
@@ -73,6 +75,7 @@ class Evaluation:
             "AP_medium": coco.ap_medium,
             "AP_large": coco.ap_large,
             "AR": coco.ar,
+            **_mended(self.ids_from_1),
             "recall_isolated": self.recall_isolated,
             "recall_overlapping": self.recall_overlapping,
             **_point(self.best),
@@ -93,6 +96,16 @@ class Evaluation:
         from organoseg.evaluation.table import render
 
         return render(self)
+
+
+def _mended(coco: CocoFigures | None) -> dict[str, Any]:
+    if coco is None:
+        return {}
+    return {
+        "AP_ids_from_1": coco.ap,
+        "AP50_ids_from_1": coco.ap50,
+        "AP75_ids_from_1": coco.ap75,
+    }
 
 
 def _point(point: OperatingPoint) -> dict[str, Any]:

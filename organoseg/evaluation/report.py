@@ -17,7 +17,7 @@ from organoseg.evaluation.bootstrap import (
     over_resamplings,
     resamplings,
 )
-from organoseg.evaluation.coco import coco_figures
+from organoseg.evaluation.coco import CocoFigures, coco_figures, has_id_zero
 from organoseg.evaluation.evaluation import Evaluation, OperatingPoint
 from organoseg.evaluation.matching import ImageMatches, match_all
 from organoseg.evaluation.msa import segmentation_accuracy
@@ -33,12 +33,15 @@ def evaluate(
     bootstrap: int = 1000,
     seed: int = 0,
     score_threshold: float | None = None,
+    first_id: int = 1,
 ) -> Evaluation:
     """Compare predictions with labels, image by image, matched by name.
 
     bootstrap: resamplings of the images for the 95 % intervals, 0 for none; seed: of them;
-    score_threshold: report precision, recall and counts at this score as well. A labelled image
-    without an entry in `predictions` counts as one where nothing was found, with a warning, and
+    score_threshold: report precision, recall and counts at this score as well; first_id: give
+    `CocoInstances.first_id` of the labels to get the COCO figures that pycocotools reads from their
+    file, with those of ids from 1 beside them where the file has an id 0 (and a warning). A labelled
+    image without an entry in `predictions` counts as one where nothing was found, with a warning, and
     so does a class that only one side has. DataError: no labelled image, predictions for images
     that are not labelled, or for another image size.
     """
@@ -53,8 +56,10 @@ def evaluate(
         score = float(np.float32(score_threshold))
         given = replace(_operating_point(tables, ground_truth, score), threshold=score_threshold)
     isolated, overlapping = _overlap_recall(overlap.sum(axis=0))
+    coco = coco_figures(predictions, ground_truth, first_id)
     return Evaluation(
-        coco=coco_figures(predictions, ground_truth),
+        coco=coco,
+        ids_from_1=_mended(coco, predictions, ground_truth, first_id),
         best=best,
         given=given,
         recall_isolated=float(isolated),
@@ -67,6 +72,25 @@ def evaluate(
         bootstrap=bootstrap,
         seed=seed,
     )
+
+
+def _mended(
+    coco: CocoFigures,
+    predictions: Mapping[str, Instances],
+    ground_truth: Mapping[str, Instances],
+    first_id: int,
+) -> CocoFigures | None:
+    """The figures with ids from 1, and a warning, where an organoid of id 0 spoils them."""
+    if not has_id_zero(ground_truth, first_id):
+        return None
+    figures = coco_figures(predictions, ground_truth)
+    warnings.warn(
+        "the ground truth has an annotation with id 0, and pycocotools takes a match with it for "
+        f"no match: AP is {coco.ap:.4f} as everybody's pycocotools reads the file, and "
+        f"{figures.ap:.4f} with annotations numbered from 1; intervals belong to the latter",
+        stacklevel=3,
+    )
+    return figures
 
 
 def _operating_point(

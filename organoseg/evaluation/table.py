@@ -1,8 +1,10 @@
 """The table that `organoseg evaluate` shows."""
 
 import math
+from collections.abc import Mapping
 
 from organoseg.evaluation.bootstrap import Interval
+from organoseg.evaluation.coco import CocoFigures
 from organoseg.evaluation.evaluation import Evaluation, OperatingPoint
 
 
@@ -15,9 +17,7 @@ def render(result: Evaluation) -> str:
         f"{result.images} images, {result.organoids} labelled organoids "
         f"({result.overlapping} overlapping), {result.predictions} predictions",
         "",
-        _line("AP     mean over IoU .5 to .95", coco.ap, intervals.get("AP")),
-        _line("AP50", coco.ap50, intervals.get("AP50")),
-        _line("AP75", coco.ap75, intervals.get("AP75")),
+        *_ap_lines(result),
         _line("AP     small  (under 32² px)", coco.ap_small, None),
         _line("AP     medium (32² to 96² px)", coco.ap_medium, None),
         _line("AP     large  (over 96² px)", coco.ap_large, None),
@@ -34,6 +34,25 @@ def render(result: Evaluation) -> str:
     if intervals:
         lines += ["", f"[low, high]: 95 % over {result.bootstrap} resamplings of the images"]
     return "\n".join(lines)
+
+
+def _ap_lines(result: Evaluation) -> list[str]:
+    """AP as the file reads and, where that differs, as it should; the intervals are the latter's."""
+    if result.ids_from_1 is None:
+        return _three_lines(result.coco, "", result.intervals)
+    return [
+        *_three_lines(result.coco, "", {}),
+        *_three_lines(result.ids_from_1, ", annotation ids from 1", result.intervals),
+    ]
+
+
+def _three_lines(coco: CocoFigures, note: str, intervals: Mapping[str, Interval]) -> list[str]:
+    first = f"AP{note}" if note else "AP     mean over IoU .5 to .95"
+    return [
+        _line(first, coco.ap, intervals.get("AP")),
+        _line(f"AP50{note}", coco.ap50, intervals.get("AP50")),
+        _line(f"AP75{note}", coco.ap75, intervals.get("AP75")),
+    ]
 
 
 def _point_lines(point: OperatingPoint, result: Evaluation | None) -> list[str]:

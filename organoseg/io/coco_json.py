@@ -31,10 +31,15 @@ _SHOWN = 5
 
 @dataclass(frozen=True)
 class CocoInstances:
-    """What a COCO file says: Instances by file name (images without organoids too), class names."""
+    """What a COCO file says: Instances by file name (images without organoids too), class names.
+
+    first_id: the id in the file of the organoid that has id 1 here. It is 1, but for a file that
+    numbers from 0 or below: there it is the lowest id of the file.
+    """
 
     instances: dict[str, Instances]
     categories: dict[int, str]
+    first_id: int = 1
 
 
 @dataclass
@@ -85,7 +90,7 @@ def parse_coco_instances(
             image, by_image.get(image.id, []), faults, strict, shift
         )
     faults.settle("Mend them in the labelling tool, or read with strict=False to repair.")
-    return CocoInstances(result, {c.id: c.name for c in coco.categories})
+    return CocoInstances(result, {c.id: c.name for c in coco.categories}, first_id=1 - shift)
 
 
 def parse_results(path: Path, ground_truth: Path, *, strict: bool = True) -> dict[str, Instances]:

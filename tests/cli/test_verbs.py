@@ -48,6 +48,21 @@ def test_evaluate_prints_a_table(ground_truth: Path, capsys: pytest.CaptureFixtu
     assert "AP50" in capsys.readouterr().out
 
 
+def test_evaluate_reads_a_file_with_id_0_as_pycocotools_does_and_says_so(
+    ground_truth: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = json.loads(ground_truth.read_text())
+    for number, annotation in enumerate(document["annotations"]):
+        annotation["id"] = number
+    ground_truth.write_text(json.dumps(document))
+    assert evaluate(ground_truth, ground_truth, "--json") == 0
+    printed = capsys.readouterr()
+    figures = json.loads(printed.out)
+    assert figures["AP"] < 0.8
+    assert figures["AP_ids_from_1"] == pytest.approx(1.0)
+    assert "id 0" in printed.err
+
+
 def test_evaluate_names_the_file_that_is_not_there(
     ground_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

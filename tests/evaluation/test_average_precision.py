@@ -118,7 +118,7 @@ def test_organoid_on_the_real_test_set(shared: Path) -> None:
     """OrganoID's row: .468 / .675 / .535 is what plain pycocotools reads from the file.
 
     The file numbers its annotations from 0, and pycocotools takes a match with id 0 for none: a
-    sure prediction counts as wrong. Numbered from 1, as here, the row reads .470 / .684 / .536.
+    sure prediction counts as wrong. Numbered from 1 the row reads .470 / .684 / .536.
     """
     labels = shared / "data/m_orgaquant/instances_test.json"
     results = shared / "peers/organoid/organoid_test.json"
@@ -129,11 +129,13 @@ def test_organoid_on_the_real_test_set(shared: Path) -> None:
     for annotation in raw["annotations"]:
         annotation["id"] += 1
     mended = plain_pycocotools(raw, json.loads(results.read_text()))
-    truth = parse_coco_instances(labels).instances
-    found = parse_predictions(results, labels)
+    parsed = parse_coco_instances(labels)
+    truth, found = parsed.instances, parse_predictions(results, labels)
+    coco = coco_figures(found, truth, parsed.first_id)
+    np.testing.assert_allclose([coco.ap, coco.ap50, coco.ap75], published, atol=1e-6)
     coco = coco_figures(found, truth)
-    by_threshold = precision_by_threshold(rank(match_all(found, truth)))
     np.testing.assert_allclose([coco.ap, coco.ap50, coco.ap75], mended, atol=1e-6)
+    by_threshold = precision_by_threshold(rank(match_all(found, truth)))
     ours = [by_threshold.mean(), by_threshold[0], by_threshold[5]]
     np.testing.assert_allclose(ours, mended, atol=1e-6)
 

@@ -95,6 +95,37 @@ def test_msa_matches_as_many_as_possible_where_greedy_would_not() -> None:
     assert point.msa == pytest.approx((4 * 1 + 5 * (1 / 3) + 0) / 10)
 
 
+@pytest.mark.parametrize("first_id", [0, -2])
+def test_an_id_of_zero_is_read_as_pycocotools_does_and_mended_beside(first_id: int) -> None:
+    # The ids of a file that numbers its four organoids in another order than the images': the
+    # one of id 0 is the single organoid of b.png.
+    ids = (
+        {"a.png": [2, 3, 4], "b.png": [1]} if first_id == 0 else {"a.png": [1, 2, 4], "b.png": [3]}
+    )
+    truth = {n: one.replace(ids=np.array(ids[n])) for n, one in TRUTH.items()}
+    with pytest.warns(UserWarning, match="annotation with id 0"):
+        result = evaluate(truth, truth, bootstrap=10, first_id=first_id)
+    assert result.ids_from_1 is not None
+    assert result.ids_from_1.ap == pytest.approx(1)
+    # Three of four are matched, and the fourth prediction is charged as wrong.
+    assert result.coco.ar == pytest.approx(3 / 4)
+    assert result.ap < 0.8
+    figures = result.to_dict()
+    assert figures["AP"] < 0.8
+    for name in ("AP_ids_from_1", "AP50_ids_from_1", "AP75_ids_from_1"):
+        assert figures[name] == pytest.approx(1)
+    assert figures["intervals"]["AP"] == pytest.approx([1, 1])
+    assert "ids from 1" in result.table()
+
+
+def test_without_an_id_of_zero_there_is_nothing_to_mend() -> None:
+    for first_id in (1, -7):
+        result = evaluate(TRUTH, TRUTH, bootstrap=0, first_id=first_id)
+        assert result.ap == pytest.approx(1)
+        assert result.ids_from_1 is None
+        assert "AP_ids_from_1" not in result.to_dict()
+
+
 def test_result_is_json_and_a_table() -> None:
     nothing = {name: Instances.empty(SHAPE) for name in TRUTH}
     for found, truth in ((FOUND, TRUTH), (nothing, TRUTH), (nothing, nothing)):

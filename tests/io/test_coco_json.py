@@ -80,7 +80,9 @@ def test_a_file_that_numbers_from_zero_is_shifted(tmp_path: Path) -> None:
     data = coco()
     for number, annotation in enumerate(data["annotations"]):
         annotation["id"] = number
-    assert parse_coco_instances(write(tmp_path, data)).instances["a.png"].ids.tolist() == [1, 2, 3]
+    parsed = parse_coco_instances(write(tmp_path, data))
+    assert parsed.instances["a.png"].ids.tolist() == [1, 2, 3]
+    assert parsed.first_id == 0
 
 
 def _change(path: str, value: Any) -> Any:
