@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 
 from organoseg.core import RunError
-from organoseg.distill.labeller import Labeller
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target
@@ -32,11 +31,14 @@ class Rules:
         EMA decay of the teacher in the mutual stage.
     clip
         Largest L2 norm of the whole model's gradient.
+    average_decay
+        Decay of the running average where it teaches nobody: before there is a teacher, and beside a frozen one.
     """
 
     unlabelled_weight: float = 2.0
     decay: float = 0.9996
     clip: float = 0.01
+    average_decay: float = 0.99
 
 
 @dataclass
@@ -67,7 +69,7 @@ class Iteration:
         student: Segmenter,
         teacher: Segmenter,
         optimiser: torch.optim.Optimizer,
-        labeller: Labeller,
+        labeller: Callable[[Segmenter, Tensor], list[Target]],
         rules: Rules,
         *,
         average: Segmenter | None = None,
@@ -143,20 +145,18 @@ class Iteration:
 
     def update_teacher(self, phase: Phase, switching: bool) -> None:
         """Frozen in burn-in, the student's copy at the switch, a moving average after it."""
+        alone = self.rules.average_decay
         if self.average is not None:
-            average_weights(
-                self._module(self.average), self._module(self.student), self.rules.decay
-            )
+            average_weights(self._module(self.average), self._module(self.student), alone)
         if phase is Phase.BURN_IN:
             return
         if switching:
             self._trace("teacher.copy")
             copy_weights(self._module(self.teacher), self._module(self.average or self.student))
-        else:
-            self._trace("teacher.average")
-            average_weights(
-                self._module(self.teacher), self._module(self.student), self.rules.decay
-            )
+            return
+        self._trace("teacher.average")
+        decay = alone if phase is Phase.TEACHER else self.rules.decay
+        average_weights(self._module(self.teacher), self._module(self.student), decay)
 
     @staticmethod
     def _module(segmenter: Segmenter) -> nn.Module:

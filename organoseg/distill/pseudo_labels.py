@@ -46,28 +46,32 @@ class PaperFilter:
 
 @dataclass(frozen=True)
 class OrganoidFilter:
-    """Quality-weighted positives and an ignore band.
+    """Quality-weighted positives with soft scores, and an ignore band.
+
+    A hard threshold asks the teacher for more than it knows: what is just above it becomes certain, what is just below
+    it becomes background. Here the student learns the teacher's doubt as well, so its ranking, and with it its
+    precision, survives.
 
     Parameters
     ----------
+    sure
+        Score from which on a prediction is taught as certain. Below it, certainty falls in proportion.
     accept
         Predictions from this score on are positives.
     ignore
         Predictions from here to ``accept`` are neither organoid nor background.
     power
-        A positive of quality q teaches its mask with weight q ** power.
-    soft
-        Share of the quality in the score's soft label: 0 teaches 1, 1 teaches q itself.
+        A positive of certainty c teaches its mask with weight c ** power.
     nms
         Mask IoU above which two pseudo-labels are one organoid. Containment is no duplicate: overlap is real.
     background
         Weight of the background of an unlabelled image.
     """
 
-    accept: float = 0.55
-    ignore: float = 0.25
-    power: float = 2.0
-    soft: float = 0.5
+    sure: float = 0.7
+    accept: float = 0.2
+    ignore: float = 0.1
+    power: float = 1.0
     nms: float = 0.7
     background: float = 1.0
     smallest_area: int = 30
@@ -81,12 +85,12 @@ class OrganoidFilter:
             (predicted.scores >= self.ignore) & (predicted.areas >= self.smallest_area)
         )
         kept = kept.nms(self.nms)
-        quality = np.clip(kept.scores, 0, 1).astype(np.float32)
+        certainty = np.clip(kept.scores / self.sure, 0, 1).astype(np.float32)
         return Target(
             instances=kept,
-            weights=quality**self.power,
-            confidence=(1 - self.soft * (1 - quality)).astype(np.float32),
-            ignored=quality < self.accept,
+            weights=certainty**self.power,
+            confidence=certainty,
+            ignored=kept.scores < self.accept,
             background_weight=self.background,
         )
 

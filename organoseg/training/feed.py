@@ -7,27 +7,21 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from organoseg.core import Image, normalised
+from organoseg.core import normalised
 from organoseg.dataset import LabelledDataset
-from organoseg.distill.views import WEAK, Geometry, Photometry, change_light, take_crop
+from organoseg.distill.pool import ImageSource, Pool
+from organoseg.distill.pseudo_labels import PseudoLabelFilter
+from organoseg.distill.views import WEAK, Geometry, Photometry, Pixels, change_light, take_crop
 from organoseg.models.protocol import Target
 
 #: Streams of random numbers that must not be correlated.
 LABELLED, UNLABELLED = 1, 2
-
-
-class ImageSource(Protocol):
-    """Unlabelled images, by index."""
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Image: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,10 +34,14 @@ class LabelledBatch:
 
 @dataclass(frozen=True, eq=False)
 class UnlabelledBatch:
-    """Two views of the same crops, float32 (B, 1, S, S); the geometry is shared."""
+    """Two views of the same crops, float32 (B, 1, S, S); the geometry is shared.
+
+    ``targets`` are there where the images were labelled before.
+    """
 
     weak: torch.Tensor
     strong: torch.Tensor
+    targets: list[Target] | None = None
 
 
 def _order(seed: int, stream: int, epoch: int, n: int) -> NDArray[np.int64]:
@@ -119,23 +117,59 @@ class UnlabelledFeed:
         self.source, self.batch, self.seed = source, batch, seed
         self.geometry, self.weak, self.strong = geometry, weak, strong
         self._pixels = _Cache(self._read)
+        self._size = len(source)
 
     def _read(self, index: int) -> NDArray[np.float32]:
         image = self.source.read(index)
         return normalised(image.plane(), image.name)
 
+    def _place(self, k: int) -> int:
+        """Which image the k-th crop of the run is taken from; every image once an epoch."""
+        epoch, place = divmod(k, self._size)
+        return int(_order(self.seed, UNLABELLED, epoch, self._size)[place])
+
+    def _views(self, rng: np.random.Generator, crop: Pixels) -> tuple[Pixels, Pixels]:
+        weak = change_light(rng, crop, self.weak)
+        return weak, change_light(rng, weak, self.strong)
+
     def __call__(self, step: int) -> UnlabelledBatch:
-        weak, strong = [], []
-        n = len(self.source)
+        views = []
         for k in range(step * self.batch, (step + 1) * self.batch):
-            epoch, place = divmod(k, n)
-            index = int(_order(self.seed, UNLABELLED, epoch, n)[place])
             rng = np.random.default_rng((self.seed, UNLABELLED, k))
-            crop, _ = take_crop(rng, self._pixels(index), None, self.geometry)
-            view = change_light(rng, crop, self.weak)
-            weak.append(view)
-            strong.append(change_light(rng, view, self.strong))
-        return UnlabelledBatch(_stack(weak), _stack(strong))
+            crop, _ = take_crop(rng, self._pixels(self._place(k)), None, self.geometry)
+            views.append(self._views(rng, crop))
+        return UnlabelledBatch(_stack([w for w, _ in views]), _stack([s for _, s in views]))
+
+
+class PooledFeed(UnlabelledFeed):
+    """Crops of images that were labelled before, with what the teacher saw there."""
+
+    def __init__(
+        self,
+        source: ImageSource,
+        pool: Pool,
+        chosen: PseudoLabelFilter,
+        batch: int,
+        seed: int,
+        geometry: Geometry,
+        strong: Photometry,
+    ) -> None:
+        super().__init__(source, batch, seed, geometry, strong)
+        self._pool, self._filter, self._size = pool, chosen, len(pool)
+        # The teacher's least certain words are dropped once, not at every crop.
+        self._seen = [i.select(i.scores >= chosen.floor) for i in pool.instances]
+
+    def __call__(self, step: int) -> UnlabelledBatch:
+        views, targets = [], []
+        for k in range(step * self.batch, (step + 1) * self.batch):
+            rng = np.random.default_rng((self.seed, UNLABELLED, k))
+            place = self._place(k)
+            pixels = self._pixels(self._pool.indices[place])
+            crop, seen = take_crop(rng, pixels, self._seen[place], self.geometry)
+            views.append(self._views(rng, crop))
+            targets.append(self._filter(seen))
+        weak, strong = _stack([w for w, _ in views]), _stack([s for _, s in views])
+        return UnlabelledBatch(weak, strong, targets)
 
 
 T = TypeVar("T")

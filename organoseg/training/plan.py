@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
 
 import torch
 
@@ -29,28 +28,33 @@ def schedule_of(recipe: Recipe) -> Schedule:
 def rules_of(recipe: Recipe) -> Rules:
     """Numbers of the iteration."""
     t, method = recipe.training, recipe.method
+    alone = decay_of_half_life(t.half_life)
     if not isinstance(method, Guided):
-        return Rules(0.0, decay_of_half_life(t.half_life), t.clip)
+        return Rules(0.0, alone, t.clip, alone)
     decay = method.decay if method.half_life is None else decay_of_half_life(method.half_life)
-    return Rules(method.unlabelled_weight, decay, t.clip)
+    return Rules(method.unlabelled_weight, decay, t.clip, alone)
 
 
-def filter_of(method: Guided, accept: float | None) -> PseudoLabelFilter:
-    """The recipe's filter, with a calibrated threshold where there is one."""
+def filter_of(method: Guided, sure: float | None) -> PseudoLabelFilter:
+    """The recipe's filter, with a calibrated certainty where there is one."""
     if method.filter == "paper":
         return PaperFilter(method.accept)
-    chosen = OrganoidFilter(
-        method.accept, method.ignore, method.power, method.soft, method.nms, method.background
+    return OrganoidFilter(
+        sure or method.sure,
+        method.accept,
+        method.ignore,
+        method.power,
+        method.nms,
+        method.background,
     )
-    return chosen if accept is None else replace(chosen, accept=max(accept, method.ignore))
 
 
-def labeller_of(recipe: Recipe, accept: float | None) -> Labeller:
+def labeller_of(recipe: Recipe, sure: float | None) -> Labeller:
     """The teacher's way of labelling."""
     method = recipe.method
     if not isinstance(method, Guided):
         return Labeller(PaperFilter())
-    return Labeller(filter_of(method, accept), method.views)
+    return Labeller(filter_of(method, sure), method.views)
 
 
 def geometry_of(recipe: Recipe) -> Geometry:

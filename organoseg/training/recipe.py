@@ -22,6 +22,7 @@ PRESETS: dict[str, dict[str, Any]] = {
         "filter": "paper",
         "accept": 0.7,
         "views": 1,
+        "pool": 0,
         "calibrate": False,
         "copy_paste": 0.0,
         "guard": False,
@@ -109,22 +110,27 @@ class Guided(Strict):
     unlabelled_weight: float = Field(1.0, ge=0, description="factor of the unlabelled loss")
     unlabelled_batch: int | None = Field(None, ge=1, description="null: as many as labelled")
     filter: Literal["paper", "organoid"] = "organoid"
-    accept: float = Field(0.55, ge=0, le=1, description="score from which a prediction teaches")
+    accept: float = Field(0.2, ge=0, le=1, description="score from which a prediction teaches")
     ignore: float = Field(
-        0.25, ge=0, le=1, description="score from which a prediction is ignored, not background"
+        0.1, ge=0, le=1, description="score from which a prediction is ignored, not background"
     )
-    power: float = Field(2.0, ge=0, description="mask weight of a pseudo-label = quality ** power")
-    soft: float = Field(
-        0.5, ge=0, le=1, description="share of the quality in the soft label of the score"
+    sure: float = Field(0.7, gt=0, le=1, description="score from which it teaches as certain")
+    calibrate: bool = Field(
+        True, description="choose sure so that certain pseudo-labels are as dense as labels"
+    )
+    power: float = Field(
+        1.0, ge=0, description="mask weight of a pseudo-label = certainty ** power"
     )
     nms: float = Field(
         0.7, gt=0, le=1, description="mask IoU above which two pseudo-labels are one organoid"
     )
     background: float = Field(1.0, ge=0, le=1, description="weight of unlabelled background")
-    views: int = Field(1, ge=1, le=4, description="flipped views the teacher has to agree on")
-    calibrate: bool = Field(
-        True, description="choose accept so that density matches the labelled images"
+    pool: int = Field(
+        400, ge=0, description="archive images labelled at once when a stage begins; 0: every batch"
     )
+    pool_views: int = Field(4, ge=1, le=4, description="turned views that have to agree on them")
+    relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
+    views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
     copy_paste: float = Field(
         0.0, ge=0, le=1, description="chance that a confident organoid is pasted into a crop"
     )

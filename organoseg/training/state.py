@@ -25,7 +25,9 @@ class Facts:
     never: bool = False  # the guard gave up: the frozen teacher stays
     postponed: int = 0  # steps by which the guard put the switch off
     postponements: int = 0
-    accept: float | None = None  # calibrated threshold
+    student: bool = False  # the student has begun
+    pool: str | None = None  # name of the pseudo-labels in use
+    sure: float | None = None  # calibrated certainty
     best: float = -1.0
     finished: bool = False  # the last step's student has entered its average
     notes: list[str] = field(default_factory=list)

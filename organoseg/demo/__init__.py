@@ -1,0 +1,1 @@
+"""The whole road on images drawn by the computer: draw, train twice, evaluate, predict, report."""

@@ -1,0 +1,126 @@
+"""A part of the archive labelled once, by a teacher that looks at every image from several sides.
+
+What a frozen teacher says of an image does not change, so it need not be asked again for every crop. The time saved
+pays for views: what several turned views agree on is right far more often than what one view scores highly
+(docs/experiments.md has the figures), and precision is what distillation on organoids loses first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from organoseg.core import DataError, Image, Instances, normalised
+from organoseg.dataset import LabelledDataset
+from organoseg.distill.labeller import Labeller
+from organoseg.io import read_instances, write_instances
+from organoseg.models.protocol import Segmenter
+
+
+class ImageSource(Protocol):
+    """Unlabelled images, by index."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: int) -> Image:
+        """The image at an index."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Images of a source (by index) and what the teacher sees in each."""
+
+    indices: tuple[int, ...]
+    instances: tuple[Instances, ...]
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def density(self, score: float) -> float:
+        """Pseudo-labels of at least ``score`` per px."""
+        area = sum(i.shape[0] * i.shape[1] for i in self.instances)
+        return sum(int((i.scores >= score).sum()) for i in self.instances) / max(area, 1)
+
+
+def draw(source: ImageSource, size: int, seed: int) -> tuple[int, ...]:
+    """Indices of a pool: ``size`` images at random, or all."""
+    order = np.random.default_rng((seed, 99)).permutation(len(source))
+    return tuple(sorted(order[:size].tolist()))
+
+
+def label_pool(
+    labeller: Labeller,
+    teacher: Segmenter,
+    source: ImageSource,
+    indices: tuple[int, ...],
+    device: torch.device,
+    autocast: Callable[[], Any] = nullcontext,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Pool:
+    """Ask the teacher about whole images; what it sees is kept before any filter."""
+    found = []
+    for done, index in enumerate(indices):
+        image = source.read(index)
+        pixels = torch.from_numpy(normalised(image.plane()))[None, None].to(device)
+        with autocast():
+            found.append(labeller.predict(teacher, pixels)[0])
+        progress(done + 1, len(indices))
+    return Pool(indices, tuple(found))
+
+
+def labelled_density(dataset: LabelledDataset) -> float:
+    """Organoids per px that people drew."""
+    area = sum(item.image.shape[0] * item.image.shape[1] for item in dataset)
+    return sum(len(item.instances) for item in dataset) / max(area, 1)
+
+
+def matching_score(pool: Pool, density: float, low: float, high: float) -> float:
+    """The score from which on the pool is as dense as the labelled images, within [low, high].
+
+    Wang et al. 2022, "Noisy Boundaries", choose thresholds by counting. An archive that is emptier than the labelled
+    images must not drag the score to the floor, hence the bounds.
+    """
+    scores = np.sort(
+        np.concatenate([i.scores for i in pool.instances]) if len(pool) else np.zeros(0)
+    )[::-1]
+    area = sum(i.shape[0] * i.shape[1] for i in pool.instances)
+    wanted = round(density * area)
+    if wanted <= 0:
+        return high
+    if wanted >= len(scores):
+        return low
+    return float(np.clip(scores[wanted - 1], low, high))
+
+
+def save_pool(pool: Pool, path: Path) -> None:
+    """Write the pool as one COCO file (names are indices), so that it can be looked at and read back."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = (f"{index:08d}" for index in pool.indices)
+    classes = {c: f"class {c}" for i in pool.instances for c in i.classes.tolist()} or {
+        1: "class 1"
+    }
+    write_instances(path, zip(names, pool.instances, strict=True), classes)
+
+
+def load_pool(path: Path) -> Pool:
+    """Read a pool back.
+
+    Raises
+    ------
+    DataError
+        It is missing or damaged.
+    """
+    found = read_instances(path)
+    try:
+        return Pool(tuple(int(name) for name in found), tuple(found.values()))
+    except ValueError as error:
+        raise DataError(
+            "not a file of pseudo-labels", where=path, remedy="Start the run anew."
+        ) from error
