@@ -35,7 +35,7 @@ class Bench:
         self.iteration = Iteration(
             self.student, self.teacher, self.optimiser,  # type: ignore[arg-type]
             more.pop("labeller", Labeller(PaperFilter())),
-            rules or Rules(unlabelled_weight=2.0, decay=0.9, clip=1e9),
+            rules or Rules(unlabelled_weight=2.0, decay=0.9, clip=1e9, average_decay=0.9),
             average=self.average, backward=self.backward, trace=self.log.append, **more,
         )  # fmt: skip
 
