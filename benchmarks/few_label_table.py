@@ -1,0 +1,179 @@
+"""The few-label benchmark as Markdown: figures, what guidance adds, and what stands behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.figures import Gain, Resampled, Row, Spread, gains_of
+from benchmarks.machine import machine_line
+from benchmarks.tables import markdown, number
+from organoseg.evaluation import Interval
+
+HEADERS = (
+    "labels",
+    "method",
+    "AP, mean (range)",
+    "95 %",
+    "AP50",
+    "AP75",
+    "mSA",
+    "F1",
+    "precision",
+    "recall",
+    "recall overlapping",
+    "recall isolated",
+    "count error",
+    "min",
+)
+GAIN_HEADERS = (
+    "labels",
+    "method",
+    "AP gained",
+    "95 %, paired",
+    "seeds with a gain",
+    "recall overlapping",
+    "recall isolated",
+    "precision",
+    "recall",
+)
+
+
+def few_label_table(
+    rows: Sequence[Row],
+    peers: Sequence[Mapping[str, Any]],
+    resampled: Resampled,
+    command: str,
+) -> str:
+    """The whole block: two tables and their foot."""
+    lines = [_peer(peer) for peer in peers]
+    lines += [_line(row, resampled) for row in rows]
+    parts = [markdown(HEADERS, lines)]
+    gains = gains_of(rows, resampled)
+    if gains:
+        parts += ["Guided minus supervised, seed by seed:"]
+        parts += [markdown(GAIN_HEADERS, [_gain(gain) for gain in gains])]
+    parts.append("\n".join(_foot(rows, peers, command)))
+    return "\n\n".join(parts)
+
+
+def _line(row: Row, resampled: Resampled) -> list[str]:
+    ap = row.spread("AP")
+    seconds = row.spread("seconds")
+    images = {run["labelled_images"] for run in row.runs}
+    labels = str(row.labelled)
+    if images != {row.labelled}:
+        labels += f" ({', '.join(map(str, sorted(images)))} used)"
+    middle = ("AP50", "AP75", "mSA", "F1", "precision", "recall",
+              "recall_overlapping", "recall_isolated")  # fmt: skip
+    return [
+        labels,
+        row.name,
+        _with_range(ap, len(row.runs)),
+        _interval(resampled.mean_interval(row.predictions)),
+        *(_mean(row.spread(column)) for column in middle),
+        _mean(row.spread("count_error"), 2),
+        "-" if seconds is None else f"{seconds.mean / 60:.1f}",
+    ]
+
+
+def _peer(peer: Mapping[str, Any]) -> list[str]:
+    columns = ("AP50", "AP75", "mSA", "F1", "precision", "recall",
+               "recall_overlapping", "recall_isolated")  # fmt: skip
+    spread = peer["intervals"].get("AP")
+    return [
+        "-",
+        f"{peer['name']}, as published",
+        number(peer["AP"]),
+        "-" if spread is None else _interval(Interval(*spread)),
+        *(number(peer[column]) for column in columns),
+        number(peer["count_error"], 2),
+        "-",
+    ]
+
+
+def _gain(gain: Gain) -> list[str]:
+    columns = ("recall_overlapping", "recall_isolated", "precision", "recall")
+    return [
+        str(gain.labelled),
+        gain.name,
+        _signed(gain.ap),
+        f"{_signed(gain.interval.low)} to {_signed(gain.interval.high)}",
+        f"{gain.higher} of {len(gain.seeds)}",
+        *(_signed(gain.others.get(column)) for column in columns),
+    ]
+
+
+def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str) -> list[str]:
+    lines = []
+    runs = [run for row in rows for run in row.runs]
+    if runs:
+        first = runs[0]
+        steps = ", ".join(str(s) for s in sorted({run["steps"] for run in runs}))
+        seeds = ", ".join(str(s) for s in sorted({run["training_seed"] for run in runs}))
+        machines = sorted({machine_line(run["machine"]) for run in runs})
+        commits = sorted({run["machine"]["commit"] for run in runs})
+        lines += [
+            f"- {first['images']} test images, {first['organoids']} organoids, "
+            f"{first['overlapping_organoids']} of them overlapping.",
+            f"- Optimiser steps of the model measured: {steps}, the same for both methods; seeds {seeds}. "
+            "No validation images were used.",
+            f"- {_teachers(runs)}",
+            "- The model measured is the student's running average; `results.json` has its raw weights as well. "
+            "95 %: bootstrap over the test images, of the mean over seeds.",
+            "- Precision, recall, F1, mSA and count error are at the score with the best F1; recall of overlapping "
+            "(over 10 % of the area) and isolated organoids counts all predictions, IoU .5.",
+            f"- Machine: {'; '.join(machines)}; {_threads(runs)}. Commit {', '.join(commits)}.",
+        ]
+    for peer in peers:
+        lines += _note_on(peer)
+    return [*lines, f"- `{command}`"]
+
+
+def _teachers(runs: Sequence[Mapping[str, Any]]) -> str:
+    guided = [run for run in runs if run["method"] == "guided"]
+    if not guided:
+        return "Minutes: training alone."
+    if any(run["teacher_seconds"] is not None for run in guided):
+        return (
+            "The first teacher of a guided run is the supervised model of its seed; "
+            "its minutes are the student's alone."
+        )
+    return "A guided run trains its own first teacher; its minutes are of both."
+
+
+def _threads(runs: Sequence[Mapping[str, Any]]) -> str:
+    counts = sorted({run["threads"] or 0 for run in runs})
+    words = ["all threads" if n == 0 else f"{n} thread{'s' if n > 1 else ''}" for n in counts]
+    return f"{' or '.join(words)} a run"
+
+
+def _note_on(peer: Mapping[str, Any]) -> list[str]:
+    plain = peer.get("pycocotools")
+    if plain is None or abs(plain[0] - peer["AP"]) < 5e-4:
+        return []
+    figures = " / ".join(number(value) for value in plain)
+    return [
+        f"- {peer['name']}: plain pycocotools reads {figures} (AP / AP50 / AP75) from the same two files, because it "
+        "takes a match with the label whose annotation id is 0 for none; the row above counts that match."
+    ]
+
+
+def _with_range(spread: Spread | None, count: int) -> str:
+    if spread is None:
+        return "-"
+    text = f"**{number(spread.mean)}**"
+    return text if count == 1 else f"{text} ({number(spread.low)} to {number(spread.high)})"
+
+
+def _mean(spread: Spread | None, digits: int = 3) -> str:
+    return number(spread.mean if spread else None, digits)
+
+
+def _interval(value: Interval) -> str:
+    return f"{number(value.low)} to {number(value.high)}"
+
+
+def _signed(value: float | None) -> str:
+    text = number(value)
+    return text if text.startswith("-") else f"+{text}"

@@ -1,0 +1,210 @@
+"""The trainings of the few-label benchmark: which there are, where they lie, and their recipes."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchmarks.testset import SPLITS
+from organoseg.core import DataError, UsageError, read_json
+from organoseg.dataset import few_label_split
+from organoseg.training.recipe import Recipe, load_recipe
+
+#: The shift: labels from these parts of M-OrgaQuant, archive and test from that one.
+SHIFT_FROM = ("Subset_2", "Subset_3", "Subset_4", "Subset_5")
+SHIFT_TO = ("Subset_1",)
+#: Settings that change how a run runs but not what it is; they may differ between calls.
+FREE = ("device", "keep", "checkpoint_every")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What was asked for, with absolute paths."""
+
+    data: Path
+    out: Path
+    labelled: tuple[int, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...]
+    steps: int | None = None
+    shift: bool = False
+    encoder_weights: str | None = None
+    threads: int | None = None
+    overrides: tuple[str, ...] = ()
+    variant: str | None = None
+    teacher_from_supervised: bool = True
+
+    @property
+    def protocol(self) -> str:
+        """`few-label` or `shift`: also the marker of its table."""
+        return "shift" if self.shift else "few-label"
+
+    @property
+    def archive(self) -> Path:
+        """The unlabelled images, made once."""
+        return self.out / "archive"
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training. `folder` holds all of it."""
+
+    labelled: int
+    method: str
+    seed: int
+    folder: Path
+    needs: Run | None = None
+
+    @property
+    def label(self) -> str:
+        """For people."""
+        return f"{self.labelled} labels, {self.folder.parent.name}, seed {self.seed}"
+
+    @property
+    def training(self) -> Path:
+        """The run folder of `organoseg train`."""
+        return self.folder / "training"
+
+    @property
+    def model(self) -> Path:
+        """The model to use: the student's running average."""
+        return self.training / "model"
+
+    @property
+    def trained(self) -> bool:
+        """Training is over and both models are there."""
+        models = (self.training / part / "model.yaml" for part in ("model", "student"))
+        return (self.training / "result.json").is_file() and all(m.is_file() for m in models)
+
+    def figures(self, key: str) -> Path:
+        """Its figures on the test set `key`."""
+        return self.folder / f"figures-{key}.json"
+
+    def predictions(self, key: str) -> Path:
+        """What its model finds on the test set `key`."""
+        return self.folder / f"predictions-{key}.json"
+
+
+def plan_runs(plan: Plan) -> list[Run]:
+    """Every training, each after the one it needs; the supervised ones first."""
+    root = plan.out / "runs" / plan.protocol
+    supervised, guided = [], []
+    for seed in plan.seeds:
+        for n in plan.labelled:
+            base = root / f"labelled_{n}"
+            first = Run(n, "supervised", seed, base / "supervised" / f"seed-{seed}")
+            lends = "guided" in plan.methods and plan.teacher_from_supervised
+            if "supervised" in plan.methods or lends:
+                supervised.append(first)
+            if "guided" in plan.methods:
+                folder = base / (plan.variant or "guided") / f"seed-{seed}"
+                guided.append(Run(n, "guided", seed, folder, first if lends else None))
+    return supervised + guided
+
+
+def labelled_names(plan: Plan, labelled: int) -> list[str]:
+    """File names of the labelled images; in a shift, without those of the test's subset."""
+    names = few_label_split(plan.data / SPLITS, f"labelled_{labelled}")
+    if plan.shift:
+        names = [name for name in names if any(word in name for word in SHIFT_FROM)]
+    if not names:
+        raise DataError(
+            f"no labelled image is left of labelled_{labelled}", where=plan.data / SPLITS
+        )
+    return names
+
+
+def recipe_tree(plan: Plan, run: Run) -> dict[str, Any]:
+    """A run's recipe as plain data. No validation set: the test images are not to be looked at."""
+    labelled: dict[str, Any] = {
+        "annotations": str(plan.data / "instances_val.json"),
+        "images": str(plan.data / "val"),
+    }
+    if plan.shift:
+        labelled["names"] = labelled_names(plan, run.labelled)
+    else:
+        labelled["split"] = f"{plan.data / SPLITS}#labelled_{run.labelled}"
+    tree: dict[str, Any] = {
+        "seed": run.seed,
+        "data": {"labelled": labelled},
+        "method": {"name": run.method},
+        "training": {},
+    }
+    if run.method == "guided":
+        tree["data"]["unlabelled"] = str(plan.archive)
+        if plan.shift:
+            tree["data"]["prefer"] = list(SHIFT_TO)
+        if run.needs is not None:
+            tree["method"]["teacher"] = str(run.needs.model)
+    if plan.steps is not None:
+        tree["training"]["steps"] = plan.steps
+    if plan.threads is not None:
+        tree["training"]["threads"] = plan.threads
+    if plan.encoder_weights is not None:
+        tree["model"] = {"encoder_weights": plan.encoder_weights}
+    return tree
+
+
+def recipe_of(plan: Plan, run: Run) -> Recipe:
+    """A run's recipe, checked. `method.…` overrides are for guided runs only.
+
+    UsageError for an unknown key or an impossible value.
+    """
+    chosen = [o for o in plan.overrides if run.method == "guided" or not o.startswith("method.")]
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{run.method}.yaml"
+        path.write_text(yaml.safe_dump(recipe_tree(plan, run)), encoding="utf-8")
+        return load_recipe(path, chosen)
+
+
+def check_same(run: Run, asked: Recipe) -> None:
+    """Refuse to call a training by the name of another one. UsageError names what differs."""
+    known = run.training / "recipe.yaml"
+    if not known.is_file():
+        return
+    differing = _differences(
+        _settings(load_recipe(known), run.trained), _settings(asked, run.trained)
+    )
+    if differing:
+        raise UsageError(
+            f"the run was trained with other settings: {'; '.join(differing[:5])}",
+            where=run.folder,
+            remedy="Give another --out (or --variant for guided), or remove the folder.",
+        )
+
+
+def _settings(recipe: Recipe, finished: bool) -> dict[str, Any]:
+    flat = dict(_flat(recipe.model_dump(mode="json")))
+    for name in FREE:
+        flat.pop(f"training.{name}", None)
+    if finished:
+        # Nothing will be computed again, and a results folder may have been moved.
+        flat.pop("training.threads")
+        for name in ("data.unlabelled", "method.teacher"):
+            flat[name] = flat.get(name) is not None
+    return flat
+
+
+def _flat(tree: Any, place: str = "") -> list[tuple[str, Any]]:
+    if not isinstance(tree, dict):
+        return [(place, tree)]
+    return [pair for k, v in tree.items() for pair in _flat(v, f"{place}.{k}".lstrip("."))]
+
+
+def _differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    keys = sorted(old.keys() | new.keys())
+    return [f"{k} was {old.get(k)!r}, is {new.get(k)!r}" for k in keys if old.get(k) != new.get(k)]
+
+
+def measured(run: Run, key: str) -> dict[str, Any] | None:
+    """A run's figures if they are there, whole, and of the model that lies there now."""
+    path = run.figures(key)
+    if not run.trained or not path.is_file() or not run.predictions(key).is_file():
+        return None
+    figures: dict[str, Any] = read_json(path)
+    description = yaml.safe_load((run.model / "model.yaml").read_text(encoding="utf-8"))
+    return figures if figures["weights_sha256"] == description["weights_sha256"] else None

@@ -1,0 +1,40 @@
+"""Markdown tables, and the marked blocks of docs/benchmarks.md that programs rewrite."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from organoseg.core import DataError, write_text
+
+
+def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [headers, ["---"] * len(headers), *rows]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in lines)
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A figure as papers write it: `.724`; a dash for none."""
+    if value is None or value != value:
+        return "-"
+    text = f"{value:.{digits}f}"
+    return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def replace_block(path: Path, marker: str, text: str) -> None:
+    """Put `text` between `<!-- marker: begin -->` and `<!-- marker: end -->` of a file.
+
+    DataError when the file lacks the markers.
+    """
+    begin, end = f"<!-- {marker}: begin -->", f"<!-- {marker}: end -->"
+    try:
+        old = path.read_text(encoding="utf-8")
+    except FileNotFoundError as error:
+        raise DataError("no such file for the table", where=path) from error
+    start, stop = old.find(begin), old.find(end)
+    if start < 0 or stop < start:
+        raise DataError(
+            f"the file has no block {marker!r}", where=path, remedy=f"Add {begin} and {end}."
+        )
+    write_text(path, f"{old[: start + len(begin)]}\n{text.strip()}\n{old[stop:]}")
