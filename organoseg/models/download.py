@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
 import urllib.error
 import urllib.request
@@ -53,17 +54,17 @@ def fetch(url: str, target: Path, sha256: str) -> Path:
     """
     if target.exists() and _digest(target).startswith(sha256):
         return target
-    target.parent.mkdir(parents=True, exist_ok=True)
     part = target.with_name(target.name + ".part")
     remedy = f"Download it by hand to {target}, or give a file's path instead of a name."
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
         if not (part.exists() and _digest(part).startswith(sha256)):
             _continue(url, part)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: it was another file
             part.unlink(missing_ok=True)
         raise DataError(f"download failed: {error}", where=url, remedy=remedy) from error
-    except OSError as error:
+    except (OSError, http.client.HTTPException) as error:
         raise DataError(
             f"download failed: {error}",
             where=url,

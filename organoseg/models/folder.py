@@ -12,7 +12,7 @@ import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from organoseg.core import DataError, atomic_write, file_hash, write_text
+from organoseg.core import DataError, UsageError, atomic_write, file_hash, write_text
 from organoseg.models.registry import build_engine
 
 DESCRIPTION, WEIGHTS, CARD = "model.yaml", "weights.safetensors", "README.md"
@@ -134,7 +134,16 @@ def load_module(folder: Path) -> tuple[torch.nn.Module, ModelDescription]:
             where=path,
             remedy="Copy the model folder again.",
         )
-    module = build_engine(description.engine, tuple(description.classes), description.options, None)
+    try:
+        module = build_engine(
+            description.engine, tuple(description.classes), description.options, None
+        )
+    except UsageError as error:
+        raise UsageError(
+            error.what,
+            where=folder / DESCRIPTION,
+            remedy="Use the version of organoseg that made this model.",
+        ) from error
     try:
         module.load_state_dict(load_file(path), strict=True)
     except (RuntimeError, ValueError) as error:

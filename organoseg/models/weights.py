@@ -80,28 +80,48 @@ def resolve_weights(name: str) -> Path:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors``, ``.npz`` or ``.pth`` file; nothing in it is executed."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
+    """Tensors of a ``.safetensors``, ``.npz`` or ``.pth`` file; nothing in it is executed.
 
-            return load_file(path)
-        if path.suffix == ".npz":
-            with np.load(path, allow_pickle=False) as arrays:
-                return {k: torch.from_numpy(arrays[k]) for k in arrays.files}
-        if path.suffix in (".pth", ".pt"):
-            return dict(torch.load(path, map_location="cpu", weights_only=True))
+    Raises
+    ------
+    DataError
+        The file is damaged, or holds something else than tensors.
+    UsageError
+        The file is of another kind.
+    """
+    if path.suffix not in (".safetensors", ".npz", ".pth", ".pt"):
+        raise UsageError(
+            f"encoder weights of unknown kind {path.suffix!r}",
+            where=path,
+            remedy="Use .safetensors, .npz or .pth.",
+        )
+    try:
+        tensors = _read(path)
     except Exception as error:
         raise DataError(
             f"encoder weights cannot be read: {error}",
             where=path,
             remedy="Download or export them again.",
         ) from error
-    raise UsageError(
-        f"encoder weights of unknown kind {path.suffix!r}",
-        where=path,
-        remedy="Use .safetensors, .npz or .pth.",
-    )
+    strange = [k for k, v in tensors.items() if not isinstance(v, Tensor)]
+    if strange:
+        raise DataError(
+            f"encoder weights: {strange[0]!r} is no tensor",
+            where=path,
+            remedy="Save the network's state_dict by itself.",
+        )
+    return tensors
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    if path.suffix == ".safetensors":
+        from safetensors.torch import load_file
+
+        return load_file(path)
+    if path.suffix == ".npz":
+        with np.load(path, allow_pickle=False) as arrays:
+            return {k: torch.from_numpy(arrays[k]) for k in arrays.files}
+    return dict(torch.load(path, map_location="cpu", weights_only=True))
 
 
 def _fold(weight: Tensor, norm: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
