@@ -49,8 +49,9 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# --force makes an earlier demo anew; it clears nothing but what a demo leaves.
 demo: $(STAMP)
-	$(BIN)/organoseg demo --out demo
+	$(BIN)/organoseg demo --out demo --force
 
 # Writes the versions of this environment down as the tested ones (after the tests have passed with them).
 constraints: $(STAMP)

@@ -18,7 +18,8 @@ FLOORS = {
     "inference": 4,
     "training": 5,
     "report": 5,
-    "cli": 6,
+    "demo": 6,
+    "cli": 7,
 }
 
 
