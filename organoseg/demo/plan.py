@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,7 +28,7 @@ class DemoPlan:
     unlabelled: int = 200
     validation: int = 10
     test: int = 30
-    spec: SyntheticSpec = SyntheticSpec()
+    spec: SyntheticSpec = field(default_factory=SyntheticSpec)
     steps: int = 500
     batch: int = 4
     crop: int = 192

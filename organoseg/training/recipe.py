@@ -126,7 +126,7 @@ class Guided(Strict):
     )
     background: float = Field(1.0, ge=0, le=1, description="weight of unlabelled background")
     pool: int = Field(
-        400, ge=0, description="archive images labelled at once when a stage begins; 0: every batch"
+        300, ge=0, description="archive images labelled at once when a stage begins; 0: every batch"
     )
     pool_views: int = Field(4, ge=1, le=4, description="turned views that have to agree on them")
     relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
