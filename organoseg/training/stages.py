@@ -34,7 +34,7 @@ from organoseg.training.state import State
 from organoseg.training.validation import average_precision_of
 
 MOST_POSTPONEMENTS = 3
-#: The student may be this much behind at the switch. Its learning rate is still high there and the teacher's was annealed;
+#: The student may be this much behind at the switch: its learning rate is still high, the teacher was annealed;
 #: on images that both were trained on only a collapse can be told.
 TOLERANCE, TOLERANCE_TRAINED = 0.05, 0.25
 #: Bounds of the calibrated certainty: counting alone must not call everything certain, or nothing.
