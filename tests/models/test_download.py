@@ -1,0 +1,175 @@
+"""Downloads over a bad line: resumed, checked, and refused by name when they are not what was published."""
+
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from organoseg.core import DataError
+from organoseg.models import download, weights
+from organoseg.models.download import fetch
+from organoseg.models.weights import Published, resolve_weights
+
+CONTENT = bytes(range(256)) * 4096  # 1 MiB
+CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
+
+
+class Server(ThreadingHTTPServer):
+    """Serves CONTENT, breaks off after ``cut`` bytes, and writes down the ranges it was asked for."""
+
+    cut: int | None = None
+    ranges = True
+    chunked = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.asked: list[str | None] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}/weights.pth"
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Server
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self) -> None:
+        if self.path != "/weights.pth":
+            self.send_error(404)
+            return
+        wanted = self.headers.get("Range")
+        self.server.asked.append(wanted)
+        start = int(wanted[6:-1]) if wanted and self.server.ranges else 0
+        if start >= len(CONTENT):
+            self.send_error(416)
+            return
+        body = CONTENT[start:]
+        self.send_response(206 if start else 200)
+        if self.server.chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.server.chunked:  # promises more than it sends
+            self.wfile.write(b"%x\r\n" % len(body) + body[: len(body) // 2])
+        else:
+            self.wfile.write(body[: self.server.cut])
+        self.close_connection = True
+
+    def log_message(self, *_: object) -> None:
+        """Tests stay quiet."""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with Server() as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "new" / "weights.pth"
+    assert fetch(server.url, target, CHECKSUM[:8]) == target
+    assert target.read_bytes() == CONTENT
+    assert fetch(server.url, target, CHECKSUM) == target
+    assert server.asked == [None]
+    assert [p.name for p in target.parent.iterdir()] == ["weights.pth"]
+
+
+def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "weights.pth"
+    server.cut = 300_000
+    with pytest.raises(DataError, match=r"ended after 300000 of 1048576 bytes.*again to resume"):
+        fetch(server.url, target, CHECKSUM)
+    assert not target.exists()
+    server.cut = None
+    fetch(server.url, target, CHECKSUM)
+    assert target.read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=300000-"]
+
+
+def test_a_server_that_cannot_resume_is_asked_for_the_whole(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "weights.pth"
+    (tmp_path / "weights.pth.part").write_bytes(CONTENT[:1000])
+    server.ranges = False
+    fetch(server.url, target, CHECKSUM)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_stream_that_breaks_off_is_a_failed_download(server: Server, tmp_path: Path) -> None:
+    server.chunked = True
+    with pytest.raises(DataError, match="download failed"):
+        fetch(server.url, tmp_path / "weights.pth", CHECKSUM)
+    assert not (tmp_path / "weights.pth").exists()
+
+
+def test_another_file_than_the_published_one_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "weights.pth"
+    with pytest.raises(DataError, match=r"not the published one \(sha256\)") as caught:
+        fetch(server.url, target, "00000000")
+    assert caught.value.where == server.url
+    assert str(target) in str(caught.value.remedy)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_left_over_part_of_another_file_does_not_block_for_ever(
+    server: Server, tmp_path: Path
+) -> None:
+    target = tmp_path / "weights.pth"
+    (tmp_path / "weights.pth.part").write_bytes(b"x" * (len(CONTENT) + 1))
+    with pytest.raises(DataError, match="416"):
+        fetch(server.url, target, CHECKSUM)
+    fetch(server.url, target, CHECKSUM)
+    assert target.read_bytes() == CONTENT
+
+
+def test_a_missing_file_is_named(server: Server, tmp_path: Path) -> None:
+    url = server.url.replace("weights", "other")
+    with pytest.raises(DataError, match=r"404.*other\.pth.*by hand"):
+        fetch(url, tmp_path / "weights.pth", CHECKSUM)
+    assert not (tmp_path / "weights.pth").exists()
+
+
+def test_without_a_server_the_remedy_is_a_file(tmp_path: Path) -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/weights.pth"
+        with pytest.raises(DataError, match=r"download failed.*file's path instead of a name"):
+            fetch(url, tmp_path / "weights.pth", CHECKSUM)
+
+
+def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("a file, no folder")
+    with pytest.raises(DataError, match="download failed"):
+        fetch(server.url, tmp_path / "cache" / "weights.pth", CHECKSUM)
+
+
+def test_a_published_name_is_looked_up_and_kept_in_the_cache(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ORGANOSEG_CACHE", str(tmp_path))
+    monkeypatch.setitem(
+        weights.PUBLISHED, "mine", Published(server.url, CHECKSUM[:8], "torchvision", "BSD")
+    )
+    path = resolve_weights("mine")
+    assert path == tmp_path / "weights" / "weights.pth"
+    assert resolve_weights("mine") == path
+    assert len(server.asked) == 1
+
+
+def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(download, "TIMEOUT", 0.05)
+    with socket.socket() as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        url = f"http://127.0.0.1:{mute.getsockname()[1]}/weights.pth"
+        with pytest.raises(DataError, match="timed out"):
+            fetch(url, tmp_path / "weights.pth", CHECKSUM)
