@@ -68,6 +68,8 @@ def train(
     data = load_data(chosen)
     accelerator = _accelerator(chosen)
     identity = {"recipe": _identity(chosen), "data": data.manifest}
+    # Engines may draw random numbers while they train; they start from the recipe's seed and from nothing else.
+    torch.manual_seed(chosen.seed)
     # Built before anything is written: a wrong engine or wrong weights leave no folder behind.
     loop = Loop(chosen, data, out, accelerator, report, identity)
     fresh = not out.exists()
