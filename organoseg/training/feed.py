@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from organoseg.core import normalised
 from organoseg.dataset import LabelledDataset
+from organoseg.distill.copy_paste import Donor, paste
 from organoseg.distill.pool import ImageSource, Pool
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
 from organoseg.distill.views import WEAK, Geometry, Photometry, Pixels, change_light, take_crop
@@ -153,8 +154,11 @@ class PooledFeed(UnlabelledFeed):
         seed: int,
         geometry: Geometry,
         strong: Photometry,
+        donors: tuple[Donor, ...] = (),
+        paste_chance: float = 0.0,
     ) -> None:
         super().__init__(source, batch, seed, geometry, strong)
+        self._donors, self._paste_chance = donors, paste_chance if donors else 0.0
         self._pool, self._filter, self._size = pool, chosen, len(pool)
         # The teacher's least certain words are dropped once, not at every crop.
         self._seen = [i.select(i.scores >= chosen.floor) for i in pool.instances]
@@ -166,6 +170,8 @@ class PooledFeed(UnlabelledFeed):
             place = self._place(k)
             pixels = self._pixels(self._pool.indices[place])
             crop, seen = take_crop(rng, pixels, self._seen[place], self.geometry)
+            if self._paste_chance and rng.random() < self._paste_chance:
+                crop, seen = paste(rng, crop, seen, self._donors)
             views.append(self._views(rng, crop))
             targets.append(self._filter(seen))
         weak, strong = _stack([w for w, _ in views]), _stack([s for _, s in views])

@@ -132,7 +132,10 @@ class Guided(Strict):
     relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
     views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
     copy_paste: float = Field(
-        0.0, ge=0, le=1, description="chance that a confident organoid is pasted into a crop"
+        0.0,
+        ge=0,
+        le=1,
+        description="chance that a labelled organoid is laid over a crop of the pool",
     )
     guard: bool = Field(
         True, description="do not switch to a student that is worse than its teacher"

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from organoseg.core import DataError
+from organoseg.distill.copy_paste import donors_of
 from organoseg.distill.guard import judge
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.pool import (
@@ -230,7 +231,10 @@ class Stages:
         if pool is None:
             return UnlabelledFeed(self._source(), size, seed, geometry, STRONG)
         chosen = plan.filter_of(method, self.state.facts.sure)
-        return PooledFeed(self._source(), pool, chosen, size, seed, geometry, STRONG)
+        donors = donors_of(self.data.labelled) if method.copy_paste else ()
+        return PooledFeed(
+            self._source(), pool, chosen, size, seed, geometry, STRONG, donors, method.copy_paste
+        )
 
     def _drop_feed(self) -> None:
         self._waited = self.waited
