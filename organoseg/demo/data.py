@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from organoseg.archive import create_archive_from_images
-from organoseg.core import Image, atomic_write
+from organoseg.core import Image, Instances, atomic_write
 from organoseg.dataset import LabelledDataset
 from organoseg.dataset.synthetic import make_image
 from organoseg.demo.plan import DemoPlan
@@ -16,19 +17,29 @@ from organoseg.io import write_instances
 PARTS = {"labelled": 1, "validation": 2, "test": 3, "unlabelled": 4}
 
 
-def make_data(plan: DemoPlan, out: Path) -> LabelledDataset:
-    """Write ``data/``: a folder of PNG and a COCO file a labelled part, and ``archive.zarr``.
+@dataclass(frozen=True, eq=False)
+class DemoImages:
+    """The test images, and the outlines of the unlabelled ones by name.
 
-    Returns the test images.
+    The latter are known because the computer drew them. They are written nowhere and no training
+    sees them; they tell afterwards how good a teacher's proposals were.
     """
+
+    test: LabelledDataset
+    hidden: dict[str, Instances]
+
+
+def make_data(plan: DemoPlan, out: Path) -> DemoImages:
+    """Write ``data/``: a folder of PNG and a COCO file a labelled part, and ``archive.zarr``."""
     data = out / "data"
     data.mkdir()
     for part in ("labelled", "validation"):
         _write(data, part, _draw(plan, part, getattr(plan, part)))
-    create_archive_from_images(_unlabelled(plan), data / "archive.zarr")
+    hidden: dict[str, Instances] = {}
+    create_archive_from_images(_unlabelled(plan, hidden), data / "archive.zarr")
     test = _draw(plan, "test", plan.test)
     _write(data, "test", test)
-    return test
+    return DemoImages(test, hidden)
 
 
 def _draw(plan: DemoPlan, part: str, count: int) -> LabelledDataset:
@@ -40,10 +51,13 @@ def _draw(plan: DemoPlan, part: str, count: int) -> LabelledDataset:
     )
 
 
-def _unlabelled(plan: DemoPlan) -> Iterator[Image]:
+def _unlabelled(plan: DemoPlan, hidden: dict[str, Instances]) -> Iterator[Image]:
+    """The images one at a time; their outlines go into `hidden`."""
     part = PARTS["unlabelled"]
     for k in range(plan.unlabelled):
-        yield make_image((plan.seed, part, k), plan.spec, name=f"unlabelled_{k:03d}.png").image
+        item = make_image((plan.seed, part, k), plan.spec, name=f"unlabelled_{k:03d}.png")
+        hidden[item.name] = item.instances
+        yield item.image
 
 
 def _write(data: Path, part: str, dataset: LabelledDataset) -> None:

@@ -2,33 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from organoseg.demo.log import RunLog
 from organoseg.demo.plan import DemoPlan
+from organoseg.demo.teachers import Teacher
+from organoseg.demo.work import Outcome
 from organoseg.evaluation import Evaluation
+from organoseg.report.words import percent
 
-#: Differences below these are not worth a sentence: shares, and means a crop.
+#: A share that changes by less is not worth a sentence.
 SMALL = 0.01
-ALIKE = 0.25
 
 
-def remarks(
-    plan: DemoPlan, plain: Evaluation, guided: Evaluation, gain: float, log: RunLog
-) -> tuple[str, ...]:
-    """Sentences for the report; where guidance did not win, also what the log knows of why."""
+def remarks(plan: DemoPlan, plain: Outcome, guided: Outcome, gain: float) -> tuple[str, ...]:
+    """Sentences for the report; where guidance did not win, also where it lost.
+
+    gain: AP of `guided` minus AP of `plain`.
+    """
     found = [
         f"{plan.validation} more images with outlines drew the learning curve, chose the score "
         "from which outlines are shown, and judged the switch of teachers. Nothing was trained on "
         "them."
     ]
     if not gain > 0:
-        found.append(_why(plain, guided))
-        found += _pseudo_labels(log)
-    found.append(_switch(log))
+        found.append(_loss(plain.evaluation, guided.evaluation))
+    found += [_proposals(guided.teachers), _switch(guided.log)]
     return tuple(sentence for sentence in found if sentence)
 
 
-def _why(plain: Evaluation, guided: Evaluation) -> str:
-    """Where the loss lies, at each one's best score."""
+def _loss(plain: Evaluation, guided: Evaluation) -> str:
+    """Where the loss lies."""
     changes = {
         "of its outlines fewer are right": guided.best.precision - plain.best.precision,
         "it finds fewer of the organoids that lie free": guided.recall_isolated
@@ -45,36 +49,28 @@ def _why(plain: Evaluation, guided: Evaluation) -> str:
     )
 
 
-def _pseudo_labels(log: RunLog) -> list[str]:
-    """What the teacher told the student about the unlabelled images."""
-    seen = log.pseudo
-    if not seen:
-        return []
-    kept, drawn = seen["kept"], seen["labelled_density"]
-    if kept < (1 - ALIKE) * drawn:
-        amount = "It overlooked organoids, and the student learnt to overlook them"
-    elif kept > (1 + ALIKE) * drawn:
-        amount = "It took other things for organoids, and the student learnt to do so"
-    else:
-        amount = "The number is right, so what it taught wrongly are outlines or which objects"
-    sizes = (
-        f" Their sizes differ from the drawn ones (distance {seen['area_shift']:.2f} of 1)."
-        if seen["area_shift"] > ALIKE
-        else ""
-    )
-    return [
-        f"The log of the guided run: on the unlabelled images the teacher gave {kept:.1f} outlines "
-        f"a crop, where {drawn:.1f} are drawn in the labelled ones, with a mean score of "
-        f"{seen['score']:.2f}; {seen['ignored']:.1f} more were too unsure and left open. {amount}."
-        f"{sizes}"
+def _proposals(teachers: Sequence[Teacher]) -> str:
+    """What the student was told about the unlabelled images, and how much of it was true."""
+    if not teachers:
+        return ""
+    ordinals = {"burn_in": "the first teacher", "mutual": "the second teacher"}
+    parts = [
+        f"of what {ordinals.get(teacher.stage, teacher.stage)} proposed "
+        f"{percent(teacher.precision)} was right, and it found {percent(teacher.recall)} of the "
+        f"organoids ({percent(teacher.recall_overlapping)} of those that lie over others)"
+        for teacher in teachers
     ]
+    return (
+        "The outlines of the unlabelled images are known here, though no training saw them: "
+        f"{'; '.join(parts)}. What a teacher proposes wrongly, the student may learn."
+    )
 
 
 def _switch(log: RunLog) -> str:
     if log.switched is not None:
         return (
-            f"From step {log.switched} of the guided training on, the teacher was the average of "
-            "the program in training, as the method has it."
+            f"By step {log.switched} of the guided training the running average of the program in "
+            "training had become the teacher, as the method has it."
         )
     if log.notes:
         return (

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -50,21 +52,22 @@ def run_demo(
     start = perf_counter()
     prepare(out, plan, force)
     say(f"drawing {plan.labelled} labelled, {plan.unlabelled} unlabelled, {plan.test} test images")
-    test = make_data(plan, out)
+    images = make_data(plan, out)
+    test = images.test
     outcomes: dict[str, Outcome] = {}
     for method in METHODS:
         say(f"{method} training, {plan.steps} steps")
         reporter = new_reporter() if new_reporter else silent
-        outcomes[method] = run_method(method, plan, out, test, reporter)
+        outcomes[method] = run_method(method, plan, out, images, reporter)
     say("writing the report")
     gain, spread = _gain(outcomes, test, plan.seed)
     plain, guided = (outcomes[method] for method in METHODS)
-    notes = remarks(plan, plain.evaluation, guided.evaluation, gain, guided.log)
+    notes = remarks(plan, plain, guided, gain)
     report = _report(plan, test, outcomes, notes, perf_counter() - start)
     write_demo_report(out, report)
     summary = {
         **{method: _figures(outcome) for method, outcome in outcomes.items()},
-        "difference": {"AP": gain, "interval": [spread.low, spread.high]},
+        "difference": {"AP": _value(gain), "interval": [_value(spread.low), _value(spread.high)]},
         "verdict": verdict(report, gain, spread),
         "remarks": list(notes),
         "seconds": round(perf_counter() - start, 1),
@@ -123,4 +126,15 @@ def _figures(outcome: Outcome) -> dict[str, Any]:
         "curve": [list(point) for point in log.curve],
         "notes": list(log.notes),
         "pseudo_labels": log.pseudo or None,
+        "teachers": {
+            teacher.stage: {
+                name: _value(value) for name, value in asdict(teacher).items() if name != "stage"
+            }
+            for teacher in outcome.teachers
+        },
     }
+
+
+def _value(value: float) -> float | None:
+    """JSON has no NaN."""
+    return None if math.isnan(value) else value

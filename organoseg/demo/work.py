@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 
 from organoseg.core import Instances
 from organoseg.dataset import LabelledDataset
+from organoseg.demo.data import DemoImages
 from organoseg.demo.log import RunLog, read_log
 from organoseg.demo.plan import DemoPlan, recipe_of
+from organoseg.demo.teachers import Teacher, judge_teachers
 from organoseg.evaluation import Evaluation, evaluate
 from organoseg.io import write_instances
 
@@ -20,17 +22,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """A trained method: model folder, test predictions by name, figures, seconds of training, log."""
+    """A trained method: test predictions by name, figures, seconds of training, log, its teachers."""
 
-    model: Path
     predictions: dict[str, Instances]
     evaluation: Evaluation
     seconds: float
     log: RunLog
+    teachers: tuple[Teacher, ...]
 
 
 def run_method(
-    method: str, plan: DemoPlan, out: Path, test: LabelledDataset, reporter: Reporter
+    method: str, plan: DemoPlan, out: Path, images: DemoImages, reporter: Reporter
 ) -> Outcome:
     """Train, evaluate on the test images and predict them as a user would.
 
@@ -40,7 +42,7 @@ def run_method(
     from organoseg.inference.folder import predict_folder
     from organoseg.training.run import train
 
-    run = out / method
+    run, test = out / method, images.test
     result = train(recipe_of(method, plan, out), run, reporter=reporter)
     # A finished demo is not resumed, and checkpoints are its largest part.
     shutil.rmtree(run / "checkpoints")
@@ -49,11 +51,11 @@ def run_method(
     predict_folder([out / "data" / "test"], result.model, run / "predictions")
     truth = {item.name: item.instances for item in test}
     return Outcome(
-        model=result.model,
         predictions=predictions,
         evaluation=evaluate(predictions, truth, seed=plan.seed),
         seconds=float(result.figures["seconds"]["train"]),
         log=read_log(run, result.figures["notes"]),
+        teachers=tuple(judge_teachers(run, out / "data" / "archive.zarr", images.hidden)),
     )
 
 

@@ -10,7 +10,7 @@ def verdict(data: DemoReport, gain: float, spread: Interval) -> str:
     """One sentence: did guidance help? Says so when it did not, or when it is not certain."""
     plain, guided = data.methods[0], data.methods[-1]
     figures = (
-        f"AP (1 is perfect, see below) {number(plain.evaluation.ap)} with {plain.label} training, "
+        f"AP (1 is perfect) {number(plain.evaluation.ap)} with {plain.label} training, "
         f"{number(guided.evaluation.ap)} with {guided.label} training"
     )
     if math.isnan(gain) or math.isnan(spread.low):
