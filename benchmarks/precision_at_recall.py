@@ -1,0 +1,83 @@
+"""Precision of guided and supervised models at one recall: whether guidance costs precision.
+
+    python benchmarks/precision_at_recall.py --out runs/few_label --ground-truth instances_test.json
+
+Precision at the best F1 compares two models at two recalls. Here both are read at the recall that the
+supervised model has at its best F1, on the predictions that `few_label.py` left under --out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.tables import markdown, number, replace_block
+from organoseg.core import Instances
+from organoseg.evaluation.counts import best_threshold, tallies
+from organoseg.evaluation.matching import match_all
+from organoseg.io import read_instances
+
+HEADERS = ("labels", "seeds", "recall", "precision, supervised", "precision, guided")
+
+
+def curve(found: dict[str, Instances], truth: dict[str, Instances]) -> np.ndarray:
+    """(D, 2): recall and precision at IoU .5 as predictions are taken in, best score first."""
+    tables = match_all(found, truth)
+    scores = np.concatenate([t.scores for t in tables])
+    hits = np.concatenate([t.partners[0] >= 0 for t in tables])
+    true = np.cumsum(hits[np.argsort(-scores, kind="stable")])
+    total = sum(len(t.truth_classes) for t in tables)
+    return np.stack([true / total, true / np.arange(1, len(true) + 1)], 1)
+
+
+def at_recall(points: np.ndarray, recall: float) -> float:
+    """Best precision at this recall or a higher one; 0 where it is never reached."""
+    reached = points[points[:, 0] >= recall - 1e-12, 1]
+    return float(reached.max()) if len(reached) else 0.0
+
+
+def compare(
+    supervised: Path, guided: Path, truth: dict[str, Instances]
+) -> tuple[float, float, float]:
+    """The recall, and the precision of both there."""
+    first, second = read_instances(supervised), read_instances(guided)
+    tables = match_all(first, truth)
+    total = tallies(tables, best_threshold(tables)).sum(0)
+    recall = float(total[0] / total[2])
+    return recall, at_recall(curve(first, truth), recall), at_recall(curve(second, truth), recall)
+
+
+def main() -> None:
+    """Print the table, and write it between its markers where --table is given."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", type=Path, required=True, help="folder of few_label.py")
+    parser.add_argument("--ground-truth", type=Path, required=True)
+    parser.add_argument("--protocol", default="few-label", choices=("few-label", "shift"))
+    parser.add_argument("--table", type=Path, metavar="FILE.md")
+    args = parser.parse_args()
+    truth = read_instances(args.ground_truth)
+    lines = []
+    root = args.out / "runs" / args.protocol
+    for folder in sorted(root.glob("labelled_*"), key=lambda p: int(p.name.split("_")[1])):
+        rows = []
+        for first in sorted(folder.glob("supervised/seed-*/predictions-*.json")):
+            second = folder / "guided" / first.parent.name / first.name
+            if second.exists():
+                rows.append(compare(first, second, truth))
+        if rows:
+            mean = np.mean(rows, 0)
+            label = folder.name.split("_")[1]
+            lines.append([label, str(len(rows)), *(number(m) for m in np.mean(rows, 0).tolist())])
+    table = markdown(HEADERS, lines)
+    print(table)
+    if args.table:
+        replace_block(args.table, f"precision-{args.protocol}", table)
+
+
+if __name__ == "__main__":
+    main()
