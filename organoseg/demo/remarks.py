@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from organoseg.demo.log import RunLog
@@ -26,12 +27,12 @@ def remarks(plan: DemoPlan, plain: Outcome, guided: Outcome, gain: float) -> tup
         "them."
     ]
     if not gain > 0:
-        found.append(_loss(plain.evaluation, guided.evaluation))
+        found.append(_loss(plain.evaluation, guided.evaluation, gain))
     found += [_proposals(guided.teachers), _switch(guided.log)]
     return tuple(sentence for sentence in found if sentence)
 
 
-def _loss(plain: Evaluation, guided: Evaluation) -> str:
+def _loss(plain: Evaluation, guided: Evaluation, gain: float) -> str:
     """Where the loss lies."""
     changes = {
         "of its outlines fewer are right": guided.best.precision - plain.best.precision,
@@ -43,6 +44,8 @@ def _loss(plain: Evaluation, guided: Evaluation) -> str:
     lost = [f"{what} ({change:+.3f})" for what, change in changes.items() if change < -SMALL]
     if lost:
         return f"Guided training did not win: {', and '.join(lost)}."
+    if not gain < 0:
+        return "Guided training did not win: both methods came out alike."
     return (
         "Guided training did not win, though it finds as many organoids and invents no more: its "
         "outlines are less exact, or its scores rank them less well."
@@ -53,16 +56,21 @@ def _proposals(teachers: Sequence[Teacher]) -> str:
     """What the student was told about the unlabelled images, and how much of it was true."""
     if not teachers:
         return ""
-    ordinals = {"burn_in": "the first teacher", "mutual": "the second teacher"}
-    parts = [
-        f"of what {ordinals.get(teacher.stage, teacher.stage)} proposed "
-        f"{percent(teacher.precision)} was right, and it found {percent(teacher.recall)} of the "
-        f"organoids ({percent(teacher.recall_overlapping)} of those that lie over others)"
-        for teacher in teachers
-    ]
     return (
         "The outlines of the unlabelled images are known here, though no training saw them: "
-        f"{'; '.join(parts)}. What a teacher proposes wrongly, the student may learn."
+        f"{'; '.join(map(_one, teachers))}. What a teacher proposes wrongly, the student may learn."
+    )
+
+
+def _one(teacher: Teacher) -> str:
+    names = {"burn_in": "the first teacher", "mutual": "the second teacher"}
+    name = names.get(teacher.stage, teacher.stage)
+    if math.isnan(teacher.precision):
+        return f"{name} proposed nothing"
+    return (
+        f"of what {name} proposed {percent(teacher.precision)} was right, and it found "
+        f"{percent(teacher.recall)} of the organoids ({percent(teacher.recall_overlapping)} of "
+        "those that lie over others)"
     )
 
 

@@ -41,6 +41,13 @@ def test_a_loss_is_said_with_where_and_why(outcome: Outcome, gain: float) -> Non
     assert "first teacher stayed" in text
 
 
+def test_nothing_learnt_is_no_one_s_win(outcome: Outcome) -> None:
+    blind = Teacher("mutual", 0.0, float("nan"), 0.0, 0.0)
+    text = " ".join(remarks(DemoPlan(), outcome, replace(outcome, teachers=(blind,)), 0.0))
+    assert "came out alike" in text
+    assert "the second teacher proposed nothing" in text
+
+
 def test_a_loss_in_exactness_alone_is_called_so(outcome: Outcome) -> None:
     text = " ".join(remarks(DemoPlan(), outcome, replace(outcome, teachers=()), -0.1))
     assert "less exact" in text
