@@ -70,7 +70,6 @@ def main() -> None:
             if second.exists():
                 rows.append(compare(first, second, truth))
         if rows:
-            mean = np.mean(rows, 0)
             label = folder.name.split("_")[1]
             lines.append([label, str(len(rows)), *(number(m) for m in np.mean(rows, 0).tolist())])
     table = markdown(HEADERS, lines)
