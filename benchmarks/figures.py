@@ -29,6 +29,8 @@ COLUMNS = (
     "count_error",
     "seconds",
 )
+#: Of them, those whose change by guidance is shown.
+GAINS = ("recall_overlapping", "recall_isolated", "precision", "recall")
 Found = Mapping[str, Instances]
 
 
@@ -111,11 +113,11 @@ class Resampled:
         """Of the mean AP over the seeds."""
         return interval(np.mean([self._samples(path) for path in paths], axis=0)[1:])
 
-    def gain(self, before: Sequence[Path], after: Sequence[Path]) -> tuple[float, Interval]:
-        """Mean AP of `after` minus that of `before`, seed by seed, and its interval."""
+    def gain(self, before: Sequence[Path], after: Sequence[Path]) -> Interval:
+        """Of the mean AP of `after` minus that of `before`, seed by seed."""
         pairs = zip(before, after, strict=True)
         change = np.mean([self._samples(b) - self._samples(a) for a, b in pairs], axis=0)
-        return float(change[0]), interval(change[1:])
+        return interval(change[1:])
 
 
 @dataclass(frozen=True)
@@ -137,28 +139,28 @@ def gains_of(rows: Sequence[Row], resampled: Resampled) -> list[Gain]:
     gains = []
     for row in rows:
         base = supervised.get(row.labelled)
-        if row is base or base is None:
-            continue
-        seeds = tuple(s for s in row.seeds if s in base.seeds)
-        if not seeds:
-            continue
-        before = [base.seeds.index(s) for s in seeds]
-        after = [row.seeds.index(s) for s in seeds]
-        ap, spread = resampled.gain(
-            [base.predictions[k] for k in before], [row.predictions[k] for k in after]
-        )
-
-        def change(column: str, before: list[int] = before, after: list[int] = after,
-                   base: Row = base, row: Row = row) -> list[float]:  # fmt: skip
-            pairs = zip(before, after, strict=True)
-            values = [(base.runs[i].get(column), row.runs[j].get(column)) for i, j in pairs]
-            return [b - a for a, b in values if a is not None and b is not None]
-
-        others = {
-            column: float(np.mean(change(column)))
-            for column in ("recall_overlapping", "recall_isolated", "precision", "recall")
-            if change(column)
-        }
-        higher = sum(difference > 0 for difference in change("AP"))
-        gains.append(Gain(row.labelled, row.name, seeds, ap, spread, higher, others))
+        if base is not None and row is not base and set(row.seeds) & set(base.seeds):
+            gains.append(_gain(base, row, resampled))
     return gains
+
+
+def _gain(base: Row, row: Row, resampled: Resampled) -> Gain:
+    seeds = tuple(seed for seed in row.seeds if seed in base.seeds)
+    pairs = [(base.seeds.index(seed), row.seeds.index(seed)) for seed in seeds]
+
+    def changes(column: str) -> list[float]:
+        values = [(base.runs[i].get(column), row.runs[j].get(column)) for i, j in pairs]
+        return [b - a for a, b in values if a is not None and b is not None]
+
+    known = {column: changes(column) for column in GAINS}
+    return Gain(
+        labelled=row.labelled,
+        name=row.name,
+        seeds=seeds,
+        ap=float(np.mean(changes("AP"))),
+        interval=resampled.gain(
+            [base.predictions[i] for i, _ in pairs], [row.predictions[j] for _, j in pairs]
+        ),
+        higher=sum(change > 0 for change in changes("AP")),
+        others={column: float(np.mean(values)) for column, values in known.items() if values},
+    )

@@ -52,13 +52,14 @@ def measure_run(run: Run, recipe: Recipe, spec: dict[str, Any]) -> None:
     test = TestSet.from_dict(spec["test"])
     if recipe.training.threads is not None:
         torch.set_num_threads(recipe.training.threads)
-    dataset = test.load()
+    dataset, first_id = test.load(), test.labels().first_id
     device = choose_device(recipe.training.device)
     figures: dict[str, Any] = {}
     for part in ("student", "model"):
         module, description = load_module(run.training / part)
         found, truth = predict_dataset(module.to(device), dataset, device)
-        figures[part] = evaluate(found, truth, bootstrap=spec["bootstrap"]).to_dict()
+        found_figures = evaluate(found, truth, bootstrap=spec["bootstrap"], first_id=first_id)
+        figures[part] = found_figures.to_dict()
     write_instances(run.predictions(test.key), found.items(), description.classes)
     record = {
         **_facts(run, recipe, spec),

@@ -166,9 +166,15 @@ def check_same(run: Run, asked: Recipe) -> None:
     known = run.training / "recipe.yaml"
     if not known.is_file():
         return
-    differing = _differences(
-        _settings(load_recipe(known), run.trained), _settings(asked, run.trained)
-    )
+    try:
+        old = load_recipe(known)
+    except UsageError as error:
+        raise UsageError(
+            f"the run was trained by another version, whose recipe this one cannot read: {error.what}",
+            where=run.folder,
+            remedy="Give another --out, or remove the folder.",
+        ) from error
+    differing = _differences(_settings(old, run.trained), _settings(asked, run.trained))
     if differing:
         raise UsageError(
             f"the run was trained with other settings: {'; '.join(differing[:5])}",

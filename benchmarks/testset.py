@@ -11,6 +11,7 @@ from typing import Any
 from organoseg.core import DataError, file_hash
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
 from organoseg.io import read_instances
+from organoseg.io.coco_json import CocoInstances, parse_coco_instances
 
 SPLITS = "few_label_splits.json"
 
@@ -34,6 +35,10 @@ class TestSet:
     def load(self) -> LabelledDataset:
         """The images with their labels."""
         return load_coco(self.annotations, self.images, self.names)
+
+    def labels(self) -> CocoInstances:
+        """The labels alone, with the first id of the file: `evaluate` reads AP as the file has it."""
+        return parse_coco_instances(self.annotations, names=self.names)
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
