@@ -188,7 +188,9 @@ class Training(Strict):
     validate_every: int = Field(200, ge=1)
     checkpoint_every: int = Field(100, ge=1)
     keep: int = Field(3, ge=1, description="checkpoints kept besides the best")
-    device: str = Field("auto", description="auto, cpu, cuda, mps")
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps"
+    )
     precision: Literal["auto", "fp32", "bf16"] = Field(
         "auto", description="auto: bf16 where the chip computes in it"
     )
@@ -234,11 +236,17 @@ def _assign(tree: dict[str, Any], assignment: str) -> None:
     for part in path:
         tree = tree.setdefault(part, {})
         if not isinstance(tree, dict):
-            raise UsageError(f"{part!r} is no section", where=f"--set {assignment}")
+            raise UsageError(
+                f"{part!r} is no section", where=f"--set {assignment}", remedy="See configs/."
+            )
     try:
         tree[last] = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise UsageError(f"cannot read the value {text!r}", where=f"--set {assignment}") from error
+        raise UsageError(
+            f"cannot read the value {text!r}",
+            where=f"--set {assignment}",
+            remedy="Write it as in YAML; quote what the shell would change.",
+        ) from error
 
 
 def _explain(error: ValidationError) -> str:
@@ -285,7 +293,9 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
             "no such recipe", where=path, remedy="Give the path of a YAML file."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UsageError(f"the recipe is not YAML: {error}", where=path) from error
+        raise UsageError(
+            f"the recipe is not YAML: {error}", where=path, remedy="See configs/ for examples."
+        ) from error
     except OSError as error:
         raise DataError(f"the recipe cannot be read: {error}", where=path) from error
     if isinstance(tree, dict):

@@ -16,6 +16,7 @@ import torch
 from torch import nn
 
 from organoseg.core import RunError, UsageError, write_json, write_text
+from organoseg.inference.api import choose_device
 from organoseg.models.folder import save_model
 from organoseg.training import checkpoint as files
 from organoseg.training import plan
@@ -73,7 +74,7 @@ def train(
     # Built before anything is written: a wrong engine or wrong weights leave no folder behind.
     loop = Loop(chosen, data, out, accelerator, report, identity)
     fresh = not out.exists()
-    out.mkdir(parents=True, exist_ok=True)
+    _make(out)
     if resume:
         _restore(loop, out, identity)
     else:
@@ -89,6 +90,10 @@ def train(
 
 def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
     known = out / RECIPE
+    if out.exists() and not out.is_dir():
+        raise UsageError(
+            "this is a file, not a run folder", where=out, remedy="Give another --out."
+        )
     if not resume:
         if known.exists():
             raise UsageError(
@@ -108,6 +113,17 @@ def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
             where=out,
             remedy=f"Resume with {known}, or start another run.",
         )
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the run folder cannot be made: {error.strerror or error}",
+            where=out,
+            remedy="Check permissions and the path.",
+        ) from error
 
 
 def _clear(out: Path, whole: bool) -> None:
@@ -158,23 +174,24 @@ def _restore(loop: Loop, out: Path, identity: dict[str, Any]) -> None:
 
 def _accelerator(recipe: Recipe) -> Any:
     from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
 
     t = recipe.training
+    device = choose_device(t.device)
     if t.threads is not None:
         torch.set_num_threads(t.threads)
     # The process's own choice, made before torch reads it: idle threads that spin cost a factor of four.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    on_cpu = t.device == "cpu" or (t.device == "auto" and not torch.cuda.is_available())
-    if t.device.startswith("cuda") and not torch.cuda.is_available():
-        raise UsageError(
-            "no CUDA device here", where="training.device", remedy="Use device: auto or cpu."
-        )
     half = t.precision == "bf16"
-    if t.precision == "auto":
-        half = plan.computes_bf16() if on_cpu else torch.cuda.is_bf16_supported()
-    if on_cpu:
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        half = half or (t.precision == "auto" and torch.cuda.is_bf16_supported())
+    elif device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    return Accelerator(cpu=on_cpu, mixed_precision="bf16" if half else "no")
+        half = half or (t.precision == "auto" and plan.computes_bf16())
+    # accelerate remembers the precision of a process's first run and refuses any other.
+    AcceleratorState._reset_state(reset_partial_state=True)
+    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if half else "no")
 
 
 def _environment(device: torch.device, accelerator: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ class FakeEngine(nn.Module):
         self.log.append(
             f"{self.name}.segment {kind} gradient={torch.is_grad_enabled()} training={self.training}"
         )
-        found = self.found()
+        found = self.found().replace(shape=(pixels.shape[2], pixels.shape[3]))
         return [found.select(found.scores >= score_threshold) for _ in range(len(pixels))]
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

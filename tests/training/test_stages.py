@@ -1,39 +1,22 @@
 """Stages of a run, on an engine of two numbers: what begins when, and who starts from whom."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import nn
 
+from organoseg.distill.iteration import Iteration
 from organoseg.distill.schedule import Phase, Schedule
-from organoseg.models import registry
 from organoseg.training import plan
 from organoseg.training.loop import Loop
 from organoseg.training.progress import silent
 from organoseg.training.recipe import Recipe, parse_recipe
 from organoseg.training.run import train
-from tests.distill.fakes import FakeEngine, organoids
+from tests.training.fake_engine import BUILT
 from tests.training.tiny import recipe
-
-BUILT: list[FakeEngine] = []
-
-
-def build(classes: Sequence[int], options: Mapping[str, Any], weights: str | None) -> nn.Module:
-    """The builder that the registry calls: a random start from torch's generator, as engines promise."""
-    engine = FakeEngine(f"engine {len(BUILT)}", [], float(torch.rand(())))
-    engine.found = lambda: organoids([0.9])
-    BUILT.append(engine)
-    return engine
-
-
-@pytest.fixture
-def fake_engine(monkeypatch: pytest.MonkeyPatch) -> None:
-    BUILT.clear()
-    monkeypatch.setitem(registry.ENGINES, "fake", f"{__name__}:build")
 
 
 class Watched:
@@ -41,35 +24,31 @@ class Watched:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, chosen: Recipe, out: Path) -> None:
         self.steps: list[dict[str, Any]] = []
-        self.loop: Loop | None = None
-        inner = Loop._one
+        self.loop: Any = None
+        step, run = Iteration.__call__, Loop.run
 
-        def watched(loop: Loop, step: int, feeds: Any, journal: Any) -> None:
-            self.loop = loop
-            begun = len(BUILT)
-            before = loop.state.student.weight.detach().clone()
-            inner(loop, step, feeds, journal)
+        def watched_step(it: Any, phase: Phase, switching: bool, *feeds: Any) -> Any:
+            report = step(it, phase, switching, *feeds)
             self.steps.append(
                 {
-                    "phase": loop.phase(step),
-                    "switching": loop._switching,
-                    "begun": len(BUILT) > begun,
-                    "before": before,
-                    "student": loop.state.student.weight.detach().clone(),
-                    "teacher": loop.state.teacher.weight.detach().clone(),
-                    "average": loop.state.average,
+                    "phase": phase,
+                    "switching": switching,
+                    "engines": len(BUILT),
+                    "student": it.student.weight.detach().clone(),
+                    "teacher": it.teacher.weight.detach().clone(),
+                    "average": it.average,
                 }
             )
+            return report
 
-        monkeypatch.setattr(Loop, "_one", watched)
-        monkeypatch.setattr("organoseg.training.loop.average_precision_of", lambda *_: 0.0)
-        monkeypatch.setattr("organoseg.training.validation.predict_dataset", _nothing)
+        def watched_run(loop: Loop) -> Any:
+            self.loop = loop
+            return run(loop)
+
+        monkeypatch.setattr(Iteration, "__call__", watched_step)
+        monkeypatch.setattr(Loop, "run", watched_run)
         monkeypatch.setattr("organoseg.training.run._finish", lambda *_: None)
         train(chosen, out, reporter=silent)
-
-
-def _nothing(*_: Any) -> Any:
-    return {}, {}
 
 
 @pytest.fixture
@@ -94,7 +73,7 @@ def test_the_stages_follow_each_other_and_the_switch_comes_once_at_the_end_of_bu
 
 def test_the_student_never_starts_from_the_teacher(run: Any) -> None:
     watched = run()
-    assert [i for i, s in enumerate(watched.steps) if s["begun"]] == [4]
+    assert [s["engines"] for s in watched.steps] == [1] * 4 + [2] * 12
     first, second = BUILT  # one network for the teacher's stage, a fresh one for the student
     teacher = watched.steps[4]["teacher"]
     assert second is watched.loop.state.student
@@ -124,8 +103,8 @@ def test_the_teacher_is_frozen_through_burn_in_and_copies_the_student_at_the_swi
 
 def test_a_running_average_ends_where_the_teacher_takes_over(run: Any) -> None:
     steps = run().steps
-    assert all(s["average"] is not None for s in steps[4:10])
-    assert all(s["average"] is None for s in steps[10:])
+    assert all(s["average"] is not None for s in steps[4:11])  # at the switch it is what is copied
+    assert all(s["average"] is None for s in steps[11:])
 
 
 @pytest.mark.parametrize("average", [False, True])
@@ -150,7 +129,7 @@ def test_a_student_that_stays_behind_does_not_get_the_class(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = {"student": 0.1, "teacher": 0.5}
-    monkeypatch.setattr("organoseg.training.loop.judge", _judge(scores))
+    monkeypatch.setattr("organoseg.training.stages.judge", _judge(scores))
     watched = run(guard=True, refine=0.0)
     assert [i for i, s in enumerate(watched.steps) if s["switching"]] == []
     assert {s["phase"] for s in watched.steps[4:]} == {Phase.BURN_IN}
