@@ -110,9 +110,14 @@ def predict_folder(
             continue
         try:
             _one(ready, job, out, threshold)
-        except (OrganosegError, OSError, MemoryError) as error:
+        except (
+            OrganosegError,
+            OSError,
+            MemoryError,
+            RuntimeError,
+        ) as error:  # torch's want of memory
             failed.append((str(job.path), str(error)))
-    _collect(jobs, out, ready, failed)
+    _collect(jobs, out, ready, failed)  # may add to the failures
     return 1 if failed else 0
 
 
@@ -142,8 +147,10 @@ def _collect(jobs: Sequence[Job], out: Path, model: Model, failed: list[tuple[st
             continue
         found = read_instances(job.part(out))[job.name]
         pairs.append((job.name, found))
-        image = read_image(job.path)
-        rows += [{"image": job.name, **row} for row in measure(found, image)]
+        try:
+            rows += [{"image": job.name, **r} for r in measure(found, read_image(job.path))]
+        except OrganosegError as error:  # it has changed since it was segmented
+            failed.append((str(job.path), str(error)))
     write_instances(out / INSTANCES, pairs, model.description.classes)
     write_measurements(out / MEASUREMENTS, rows)
     text = io.StringIO()

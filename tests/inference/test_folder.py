@@ -1,0 +1,281 @@
+"""Folders of images in, results out: one bad file costs one file, and a second run does only what is missing."""
+
+import csv
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+from PIL import Image as Pillow
+
+import organoseg
+from organoseg.cli.main import main
+from organoseg.core import DataError, Image, Instances, UsageError
+from organoseg.dataset.synthetic import SyntheticSpec, make_image
+from organoseg.inference import folder as module
+from organoseg.inference.api import choose_device, load_model
+from organoseg.inference.folder import predict_folder
+from organoseg.inference.image import CappedResultWarning
+from organoseg.io import read_instances
+from organoseg.models.folder import save_model
+from organoseg.models.registry import build_engine
+
+SPEC = SyntheticSpec(size=96, count=(2, 4), radius=(8, 20))
+
+
+def save(folder: Path, seed: int, score_threshold: float = 0.05, **options: int) -> Path:
+    """An untrained model that sees something in most places."""
+    torch.manual_seed(seed)
+    engine = build_engine("compact", (1,), {"width": 16, "max_instances": 40, **options}, None)
+    with torch.no_grad():
+        engine.network.score.bias.fill_(0.0)  # type: ignore[union-attr,operator]
+    save_model(folder, engine, "compact", engine.options, {1: "organoid"}, score_threshold, {})  # type: ignore[arg-type]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save(tmp_path_factory.mktemp("models") / "model", 0)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """Three images, two of one name in folders of their own."""
+    folder = tmp_path / "images"
+    for n, name in enumerate(("plate1/well.png", "plate2/well.png", "single.png")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        Pillow.fromarray(make_image(n, SPEC).image.pixels).save(folder / name)
+    return folder
+
+
+NAMES = ["plate1/well.png", "plate2/well.png", "single.png"]
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def stamps(out: Path) -> dict[str, tuple[int, int]]:
+    """Inode and time of every image's own results: a file written anew has others."""
+    found = (*(out / "parts").rglob("*.json"), *(out / "labels").rglob("*.tif"))
+    return {str(p.relative_to(out)): (p.stat().st_ino, p.stat().st_mtime_ns) for p in found}
+
+
+def test_every_image_gets_its_own_results_whatever_folder_it_is_in(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    assert predict_folder([images], model, out) == 0
+    found = read_instances(out / "instances.json")
+    assert sorted(found) == NAMES
+    ready = load_model(model)
+    for name in NAMES:
+        expected = ready.segment(images / name)
+        assert found[name].to_rles() == expected.to_rles()
+        assert np.allclose(found[name].scores, expected.scores)
+        assert set(found[name].sources) <= {f"model:{ready.description.identity}"}
+        labels = tifffile.imread(out / "labels" / f"{name}.tif")
+        assert labels.shape == (96, 96)
+        assert np.array_equal(labels > 0, expected.render() > 0)
+    assert sum(len(f) for f in found.values()) > 0
+    table = rows(out / "measurements.csv")
+    assert len(table) == sum(len(f) for f in found.values())
+    assert {r["image"] for r in table} <= set(NAMES)
+    assert not (out / "errors.csv").exists()
+
+
+def test_one_bad_file_costs_one_file_and_a_second_run_does_only_that(
+    images: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out, bad = tmp_path / "out", images / "plate2" / "well.png"
+    good = bad.read_bytes()
+    bad.write_bytes(good[: len(good) // 2])
+    command = ["predict", str(images), "--model", str(model), "--out", str(out)]
+    assert main(command) == 1
+    assert "1 of 3 files failed" in capsys.readouterr().err
+    (row,) = rows(out / "errors.csv")
+    assert row["file"] == str(bad)
+    assert "well.png" in row["reason"]
+    assert sorted(read_instances(out / "instances.json")) == ["plate1/well.png", "single.png"]
+    first = stamps(out)
+    assert len(first) == 4
+
+    assert main(command) == 1  # still bad, and still the only one that was tried
+    assert stamps(out) == first
+
+    bad.write_bytes(good)
+    assert main(command) == 0
+    second = stamps(out)
+    assert {k: second[k] for k in first} == first
+    assert len(second) == 6
+    assert sorted(read_instances(out / "instances.json")) == NAMES
+    assert not (out / "errors.csv").exists()
+
+
+def test_results_inside_the_folder_of_images_are_not_taken_for_images(
+    images: Path, model: Path
+) -> None:
+    out = images / "results"
+    assert predict_folder([images], model, out) == 0
+    assert predict_folder([images], model, out) == 0
+    assert sorted(read_instances(out / "instances.json")) == NAMES
+
+
+def test_half_of_an_images_results_are_made_again(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict_folder([images], model, out)
+    before = stamps(out)
+    (out / "labels" / "single.png.tif").unlink()
+    predict_folder([images], model, out)
+    after = stamps(out)
+    assert after.keys() == before.keys()
+    changed = {k for k in after if after[k] != before[k]}
+    assert changed == {"labels/single.png.tif", "parts/single.png.json"}
+
+
+@pytest.mark.parametrize("other", ["model", "threshold"])
+def test_results_of_two_models_are_never_mixed(
+    images: Path, model: Path, tmp_path: Path, other: str
+) -> None:
+    out = tmp_path / "out"
+    predict_folder([images / "single.png"], model, out)
+    before = stamps(out)
+    second = save(tmp_path / "second", 1) if other == "model" else model
+    threshold = 0.5 if other == "threshold" else None
+    with pytest.raises(UsageError, match="results of another model or threshold") as caught:
+        predict_folder([images], second, out, threshold)
+    assert caught.value.where == str(out)
+    assert stamps(out) == before
+
+
+def test_an_image_that_goes_away_while_results_are_collected_costs_one_file(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict_folder([images], model, out)
+    (images / "single.png").write_bytes(b"overwritten by something else")
+    assert predict_folder([images], model, out) == 1
+    assert [r["file"] for r in rows(out / "errors.csv")] == [str(images / "single.png")]
+    assert sorted(read_instances(out / "instances.json")) == NAMES  # its masks are not lost
+
+
+def test_an_engine_that_runs_out_of_memory_on_one_image_does_the_others(
+    images: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inner = module._one
+
+    def greedy(ready: object, job: module.Job, *rest: object) -> None:
+        if job.name == "single.png":
+            raise RuntimeError("not enough memory: you tried to allocate 99999999999 bytes.")
+        inner(ready, job, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(module, "_one", greedy)
+    assert predict_folder([images], model, tmp_path / "out") == 1
+    (row,) = rows(tmp_path / "out" / "errors.csv")
+    assert "not enough memory" in row["reason"]
+    assert len(read_instances(tmp_path / "out" / "instances.json")) == 2
+
+
+def test_a_stack_is_refused_by_name_and_the_rest_is_done(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    tifffile.imwrite(images / "stack.tif", np.zeros((3, 32, 32), np.uint8), imagej=True)
+    assert predict_folder([images], model, tmp_path / "out") == 1
+    (row,) = rows(tmp_path / "out" / "errors.csv")
+    assert row["file"].endswith("stack.tif")
+    assert "several planes" in row["reason"]
+
+
+@pytest.mark.parametrize("what", ["empty", "missing"])
+def test_without_images_nothing_is_made(model: Path, tmp_path: Path, what: str) -> None:
+    folder = tmp_path / "images"
+    if what == "empty":
+        folder.mkdir()
+    with pytest.raises(DataError):
+        predict_folder([folder], model, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_without_a_model_nothing_is_made(images: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no model here"):
+        predict_folder([images], tmp_path / "none", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_named(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "locked").mkdir(mode=0o500)
+    with pytest.raises(organoseg.core.errors.OrganosegError, match="locked"):
+        predict_folder([images], model, tmp_path / "locked" / "out")
+
+
+def test_the_source_images_are_never_written(images: Path, model: Path, tmp_path: Path) -> None:
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in images.rglob("*.png")}
+    predict_folder([images], model, tmp_path / "out")
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in images.rglob("*")
+            if p.is_file()} == before  # fmt: skip
+
+
+# -- the short road -----------------------------------------------------------------------------------
+
+
+def test_an_array_a_path_and_an_image_give_the_same(images: Path, model: Path) -> None:
+    path = images / "single.png"
+    pixels = np.asarray(Pillow.open(path))
+    ready = organoseg.load_model(model)
+    whole = ready.segment(path)
+    assert isinstance(whole, Instances)
+    assert len(whole) > 0
+    for given in (str(path), pixels, Image(pixels), organoseg.read_image(path)):
+        found = organoseg.predict(given, ready)
+        assert found.to_rles() == whole.to_rles()
+        assert found.scores.tolist() == whole.scores.tolist()
+    assert organoseg.predict(path, model).to_rles() == whole.to_rles()
+
+
+def test_a_threshold_of_ones_own_goes_before_the_models(images: Path, model: Path) -> None:
+    ready = load_model(model)
+    everything = ready.segment(images / "single.png", 0.0)
+    middle = float(np.median(everything.scores))
+    some = ready.segment(images / "single.png", middle)
+    assert 0 < len(some) < len(everything)
+    assert (some.scores > middle).all()
+
+
+def test_a_constant_image_is_taken_and_nan_is_not(model: Path) -> None:
+    ready = load_model(model)
+    assert ready.segment(np.full((50, 40), 7, np.uint16)).shape == (50, 40)
+    broken = np.zeros((40, 40), np.float32)
+    broken[1, 1] = np.nan
+    with pytest.raises(DataError, match="NaN"):
+        ready.segment(broken)
+    with pytest.raises(DataError, match="several planes"):
+        ready.segment(Image(np.zeros((2, 40, 40), np.uint8), axes="ZYX"))
+
+
+def test_more_organoids_than_the_engine_returns_are_a_warning(tmp_path: Path) -> None:
+    ready = load_model(save(tmp_path / "model", 0, max_instances=1))
+    rng = np.random.default_rng(0)
+    with pytest.warns(CappedResultWarning, match=r"max_instances"):
+        found = ready.segment(rng.random((96, 96)).astype(np.float32), 0.0)
+    assert len(found) == 1
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    for name in ("cuda:99", "abacus"):
+        with pytest.raises(UsageError, match=rf"device '{name}' cannot be used.*--device cpu"):
+            choose_device(name)
+
+
+def test_a_copied_model_folder_gives_the_same(images: Path, model: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(model, tmp_path / "copy")
+    a, b = (organoseg.predict(images / "single.png", m) for m in (model, copy))
+    assert a.to_rles() == b.to_rles()
