@@ -14,6 +14,7 @@ from organoseg.core import (
     DataError,
     Instances,
     OrganosegError,
+    RunError,
     UsageError,
     read_json,
     write_json,
@@ -98,11 +99,20 @@ def predict_folder(
         No images, or no model.
     UsageError
         ``out`` holds results of another model or threshold.
+    RunError
+        ``out`` cannot be made.
     """
     ready = load_model(model, device)
     threshold = ready.description.score_threshold if score_threshold is None else score_threshold
     jobs = _jobs(paths, out)
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder of results cannot be made: {error.strerror or error}",
+            where=out,
+            remedy="Check permissions and the path.",
+        ) from error
     _check_settings(out, {"model": ready.description.identity, "score_threshold": threshold})
     failed: list[tuple[str, str]] = []
     for job in _shown(jobs):
@@ -148,7 +158,8 @@ def _collect(jobs: Sequence[Job], out: Path, model: Model, failed: list[tuple[st
         found = read_instances(job.part(out))[job.name]
         pairs.append((job.name, found))
         try:
-            rows += [{"image": job.name, **r} for r in measure(found, read_image(job.path))]
+            # The job's name, not the file's: wells of two plates are often called alike.
+            rows += [{**r, "image": job.name} for r in measure(found, read_image(job.path))]
         except OrganosegError as error:  # it has changed since it was segmented
             failed.append((str(job.path), str(error)))
     write_instances(out / INSTANCES, pairs, model.description.classes)

@@ -1,7 +1,6 @@
 """Folders of images in, results out: one bad file costs one file, and a second run does only what is missing."""
 
 import csv
-import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +12,7 @@ from PIL import Image as Pillow
 
 import organoseg
 from organoseg.cli.main import main
-from organoseg.core import DataError, Image, Instances, UsageError
+from organoseg.core import DataError, Image, Instances, RunError, UsageError
 from organoseg.dataset.synthetic import SyntheticSpec, make_image
 from organoseg.inference import folder as module
 from organoseg.inference.api import choose_device, load_model
@@ -51,6 +50,8 @@ def images(tmp_path: Path) -> Path:
     return folder
 
 
+# An untrained model draws masks over each other.
+pytestmark = pytest.mark.filterwarnings("ignore:.*lie wholly under others")
 NAMES = ["plate1/well.png", "plate2/well.png", "single.png"]
 
 
@@ -208,13 +209,12 @@ def test_without_a_model_nothing_is_made(images: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_folder_that_cannot_be_written_is_named(
+def test_a_folder_of_results_that_cannot_be_made_is_named(
     images: Path, model: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with pytest.raises(organoseg.core.errors.OrganosegError, match="locked"):
-        predict_folder([images], model, tmp_path / "locked" / "out")
+    (tmp_path / "file").touch()
+    with pytest.raises(RunError, match=r"cannot be made.*file"):
+        predict_folder([images], model, tmp_path / "file")
 
 
 def test_the_source_images_are_never_written(images: Path, model: Path, tmp_path: Path) -> None:
