@@ -89,6 +89,9 @@ class Loop:
             self._settle()
             self._validate(journal)
             self._save()
+        except BaseException:
+            self.report("abort", {"step": state.facts.step})  # a bar must give the cursor back
+            raise
         finally:
             feed.close()
             self.stages.close()
@@ -107,7 +110,9 @@ class Loop:
         """The last step's student enters its average: once, however often the end is resumed."""
         state, outcome = self.state, self.outcome()
         if not state.facts.finished and outcome is not state.student:
-            average_weights(outcome, state.student, self.rules.average_decay)
+            alone = state.average is not None or not state.facts.student
+            decay = self.rules.average_decay if alone else self.rules.decay
+            average_weights(outcome, state.student, decay)
         state.facts.finished = True
 
     def _one(self, step: int, feed: Prefetch[LabelledBatch], journal: Journal) -> None:

@@ -15,7 +15,7 @@ class Reporter(Protocol):
     """Receives events; raising KeyboardInterrupt from it cancels the work."""
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        """``event`` is a word (``start``, ``step``, ``validate``, ``note``, ``end``), ``facts`` are plain."""
+        """``event`` is a word (``start``, ``step``, ``validate``, ``note``, ``end``, ``abort``)."""
         ...
 
 
@@ -92,7 +92,7 @@ class Bar:
                 description=facts["phase"],
                 note=f"loss {facts['loss']:.3f}",
             )
-        elif event == "end":
+        elif event in ("end", "abort"):
             self._bar.stop()
         else:
             self._bar.console.print(
