@@ -124,8 +124,9 @@ def recipe_tree(plan: Plan, run: Run) -> dict[str, Any]:
         "annotations": str(plan.data / "instances_val.json"),
         "images": str(plan.data / "val"),
     }
-    if plan.shift:
-        labelled["names"] = labelled_names(plan, run.labelled)
+    names = labelled_names(plan, run.labelled)
+    if names != few_label_split(plan.data / SPLITS, f"labelled_{run.labelled}"):
+        labelled["names"] = names
     else:
         labelled["split"] = f"{plan.data / SPLITS}#labelled_{run.labelled}"
     tree: dict[str, Any] = {

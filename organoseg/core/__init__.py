@@ -12,6 +12,7 @@ from organoseg.core.hashing import file_hash, pixel_hash
 from organoseg.core.image import Image, normalised
 from organoseg.core.instances import Instances
 from organoseg.core.mask import Mask
+from organoseg.core.voting import vote
 
 __all__ = [
     "DataError",
@@ -27,6 +28,7 @@ __all__ = [
     "normalised",
     "pixel_hash",
     "read_json",
+    "vote",
     "write_bytes",
     "write_json",
     "write_text",

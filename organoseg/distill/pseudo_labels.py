@@ -8,7 +8,7 @@ from typing import Protocol
 
 import numpy as np
 
-from organoseg.core import Instances
+from organoseg.core import Instances, Mask, vote
 from organoseg.models.protocol import Target
 
 
@@ -98,26 +98,44 @@ class OrganoidFilter:
 def agree(views: Sequence[Instances], iou: float = 0.5) -> Instances:
     """Fuse the instances that several views of one image gave, already in one geometry.
 
-    The first view's instances keep their masks, unless a partner's score is higher; quality becomes the mean over
-    views of score x IoU with the best partner, so what only one view sees sinks to 1/n of its score.
+    What the views see at one place votes on one mask; its quality is the mean over *all* views of score x IoU with that
+    mask, so what only one of n views sees sinks to 1/n of its score.
     """
-    first = views[0]
     if len(views) == 1:
-        return first
-    quality = np.array(first.scores, np.float64)
-    unseen: list[Instances] = []
-    for other in views[1:]:
-        table = first.iou(other)
-        if table.shape[1] and len(first):
-            best = table.argmax(1)
-            overlap = table[np.arange(len(first)), best]
-            partner = np.where(overlap >= iou, other.scores[best] * overlap, 0.0)
-            quality += partner
-            lonely = table.max(0) < iou
-        else:
-            lonely = np.ones(len(other), bool)
-        unseen.append(other.select(lonely))
-    fused = first.replace(scores=(quality / len(views)).astype(np.float32))
-    for rest in unseen:
-        fused = fused.union(rest.replace(scores=(rest.scores / len(views)).astype(np.float32)))
+        return views[0]
+    free = [np.ones(len(view), bool) for view in views]
+    overlap = {
+        (a, b): views[a].iou(views[b])
+        for a in range(len(views))
+        for b in range(len(views))
+        if a != b
+    }
+    order = [(-float(s), a, i) for a, view in enumerate(views) for i, s in enumerate(view.scores)]
+    masks: list[Mask] = []
+    quality: list[float] = []
+    classes: list[int] = []
+    for _, a, i in sorted(order):
+        if not free[a][i]:
+            continue
+        members = [(a, i)]
+        for b in range(len(views)):
+            if b != a and free[b].any():
+                row = np.where(free[b], overlap[a, b][i], -1.0)
+                best = int(row.argmax())
+                if row[best] >= iou:
+                    members.append((b, best))
+        for b, j in members:
+            free[b][j] = False
+        found = Instances.from_masks(views[a].shape, [views[b].masks[j] for b, j in members])
+        scores = np.array([views[b].scores[j] for b, j in members], np.float64)
+        mask = vote(found.masks, scores.tolist())
+        if mask is None:
+            continue
+        agreement = Instances.from_masks(found.shape, [mask]).iou(found)[0]
+        masks.append(mask)
+        quality.append(float((scores * agreement).sum()) / len(views))
+        classes.append(int(views[a].classes[i]))
+    fused = Instances.from_masks(
+        views[0].shape, masks, scores=np.array(quality, np.float32), classes=classes
+    )
     return fused.select(np.argsort(-fused.scores, kind="stable")).nms(0.6)
