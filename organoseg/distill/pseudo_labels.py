@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -103,17 +103,32 @@ def agree(views: Sequence[Instances], iou: float = 0.5) -> Instances:
     """
     if len(views) == 1:
         return views[0]
-    free = [np.ones(len(view), bool) for view in views]
-    overlap = {
-        (a, b): views[a].iou(views[b])
-        for a in range(len(views))
-        for b in range(len(views))
-        if a != b
-    }
-    order = [(-float(s), a, i) for a, view in enumerate(views) for i, s in enumerate(view.scores)]
     masks: list[Mask] = []
     quality: list[float] = []
     classes: list[int] = []
+    for members in _together(views, iou):
+        drawn = Instances.from_masks(views[0].shape, [views[v].masks[i] for v, i in members])
+        scores = np.array([views[v].scores[i] for v, i in members], np.float64)
+        mask = vote(drawn.masks, scores.tolist())
+        if mask is None:
+            continue
+        agreement = Instances.from_masks(drawn.shape, [mask]).iou(drawn)[0]
+        masks.append(mask)
+        quality.append(float((scores * agreement).sum()) / len(views))
+        first, index = members[0]
+        classes.append(int(views[first].classes[index]))
+    fused = Instances.from_masks(
+        views[0].shape, masks, scores=np.array(quality, np.float32), classes=classes
+    )
+    return fused.select(np.argsort(-fused.scores, kind="stable")).nms(0.6)
+
+
+def _together(views: Sequence[Instances], iou: float) -> Iterator[list[tuple[int, int]]]:
+    """Groups of (view, index) that show one organoid, the surest member first; each instance in one group."""
+    free = [np.ones(len(view), bool) for view in views]
+    pairs = [(a, b) for a in range(len(views)) for b in range(len(views)) if a != b]
+    overlap = {(a, b): views[a].iou(views[b]) for a, b in pairs}
+    order = [(-float(s), v, i) for v, view in enumerate(views) for i, s in enumerate(view.scores)]
     for _, a, i in sorted(order):
         if not free[a][i]:
             continue
@@ -121,21 +136,8 @@ def agree(views: Sequence[Instances], iou: float = 0.5) -> Instances:
         for b in range(len(views)):
             if b != a and free[b].any():
                 row = np.where(free[b], overlap[a, b][i], -1.0)
-                best = int(row.argmax())
-                if row[best] >= iou:
-                    members.append((b, best))
+                if row.max() >= iou:
+                    members.append((b, int(row.argmax())))
         for b, j in members:
             free[b][j] = False
-        found = Instances.from_masks(views[a].shape, [views[b].masks[j] for b, j in members])
-        scores = np.array([views[b].scores[j] for b, j in members], np.float64)
-        mask = vote(found.masks, scores.tolist())
-        if mask is None:
-            continue
-        agreement = Instances.from_masks(found.shape, [mask]).iou(found)[0]
-        masks.append(mask)
-        quality.append(float((scores * agreement).sum()) / len(views))
-        classes.append(int(views[a].classes[i]))
-    fused = Instances.from_masks(
-        views[0].shape, masks, scores=np.array(quality, np.float32), classes=classes
-    )
-    return fused.select(np.argsort(-fused.scores, kind="stable")).nms(0.6)
+        yield members
