@@ -12,7 +12,8 @@ from organoseg.distill.pseudo_labels import OrganoidFilter, PaperFilter, PseudoL
 from organoseg.distill.schedule import Schedule
 from organoseg.distill.views import Geometry
 from organoseg.distill.weights import decay_of_half_life
-from organoseg.training.recipe import Guided, Recipe
+from organoseg.training.methods import Guided
+from organoseg.training.recipe import Recipe
 
 
 def schedule_of(recipe: Recipe) -> Schedule:

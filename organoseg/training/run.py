@@ -22,8 +22,9 @@ from organoseg.training import checkpoint as files
 from organoseg.training import plan
 from organoseg.training.data import RunData, load_data
 from organoseg.training.loop import Loop
+from organoseg.training.methods import Guided
 from organoseg.training.progress import Reporter, automatic
-from organoseg.training.recipe import Guided, Recipe, dump_recipe, load_recipe, parse_recipe
+from organoseg.training.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 
 RECIPE = "recipe.yaml"
 #: Settings that change how a run runs but not what comes out; they may differ on resume.

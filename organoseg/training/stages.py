@@ -30,7 +30,8 @@ from organoseg.models.protocol import Segmenter, Target
 from organoseg.training import plan
 from organoseg.training.data import RunData
 from organoseg.training.feed import PooledFeed, Prefetch, UnlabelledBatch, UnlabelledFeed
-from organoseg.training.recipe import Guided, Recipe
+from organoseg.training.methods import Guided
+from organoseg.training.recipe import Recipe
 from organoseg.training.state import State
 from organoseg.training.validation import average_precision_of
 
