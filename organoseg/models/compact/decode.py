@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -16,6 +17,10 @@ from organoseg.models.compact.network import FINER, LEVELS, WINDOW, CompactNetwo
 SMALLEST_AREA = 16
 #: A neighbour of a peak draws too when its score is at least this share of the peak's.
 NEARLY = 0.4
+#: Locations that may speak for one reported organoid.
+SPEAKERS = 8
+#: Window pixels that are interpolated at once; bounds the memory of images with thousands of organoids.
+MOST_PIXELS = 1 << 23
 #: Drawings that agree to this IoU vote on one mask.
 SAME = 0.7
 
@@ -33,31 +38,43 @@ def _speakers(logits: Tensor, threshold: float) -> tuple[Tensor, ...]:
     return image, label, row, column, probability[keep]
 
 
-def _trim(
-    logits: Tensor, stride: int, row: int, column: int, shape: tuple[int, int]
-) -> tuple[Mask, float] | None:
-    """One window (64, 64) of logits to a pixel mask inside the image and its mean probability."""
+def _extents(on: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First and last True (half-open) along the last axis of (K, n); (n, n) where there is none."""
+    n = on.shape[1]
+    some = on.any(1)
+    first = np.where(some, on.argmax(1), n)
+    return first, np.where(some, n - on[:, ::-1].argmax(1), n)
+
+
+def _drawings(
+    logits: Tensor, stride: int, rows: Tensor, columns: Tensor, shape: tuple[int, int]
+) -> Iterator[tuple[int, Mask, float]]:
+    """Windows (K, 64, 64) of logits as masks inside the image: index, mask, its mean probability."""
     cell = stride // FINER
-    on = logits > 0
-    rows, columns = on.any(1).nonzero(), on.any(0).nonzero()
-    if not len(rows):
-        return None
-    # One cell of margin, so that interpolation sees both sides of the edge.
-    y0, y1 = max(int(rows[0]) - 1, 0), min(int(rows[-1]) + 2, WINDOW)
-    x0, x1 = max(int(columns[0]) - 1, 0), min(int(columns[-1]) + 2, WINDOW)
-    part = logits[None, None, y0:y1, x0:x1]
-    big = F.interpolate(part, scale_factor=float(cell), mode="bilinear", align_corners=False)[0, 0]
+    at_once = max(MOST_PIXELS // (WINDOW * cell) ** 2, 1)
     middle = FINER // 2 - WINDOW // 2
-    top = (row * FINER + middle + y0) * cell
-    left = (column * FINER + middle + x0) * cell
-    big = big[max(-top, 0) : max(shape[0] - top, 0), max(-left, 0) : max(shape[1] - left, 0)]
-    bits = big > 0
-    area = int(bits.sum())
-    if area < SMALLEST_AREA:
-        return None
-    mask = Mask.from_bits(bits.numpy(), max(top, 0), max(left, 0))
-    sure = float(big[bits].sigmoid().mean())
-    return None if mask is None else (mask, sure)
+    tops = ((rows * FINER + middle) * cell).tolist()
+    lefts = ((columns * FINER + middle) * cell).tolist()
+    for start in range(0, len(logits), at_once):
+        part = logits[start : start + at_once]
+        on = (part > 0).numpy()
+        y0, y1 = _extents(np.asarray(on.any(2)))
+        x0, x1 = _extents(np.asarray(on.any(1)))
+        big = F.interpolate(
+            part[:, None], scale_factor=float(cell), mode="bilinear", align_corners=False
+        )[:, 0].numpy()
+        for k in np.flatnonzero(y1 > y0).tolist():
+            top, left = tops[start + k], lefts[start + k]
+            # One cell of margin for what interpolation adds; nothing outside the image.
+            a, b = max((y0[k] - 1) * cell, -top, 0), min((y1[k] + 1) * cell, shape[0] - top)
+            c, d = max((x0[k] - 1) * cell, -left, 0), min((x1[k] + 1) * cell, shape[1] - left)
+            if a >= b or c >= d:
+                continue
+            inside = big[k, a:b, c:d]
+            bits = inside > 0
+            mask = Mask.from_bits(bits, top + a, left + c)
+            if mask is not None and mask.area >= SMALLEST_AREA:
+                yield start + k, mask, float((1 / (1 + np.exp(-inside[bits]))).mean())
 
 
 @torch.no_grad()
@@ -79,8 +96,8 @@ def decode(
     found: list[list[tuple[Mask, float, int]]] = [[] for _ in range(pixels.shape[0])]
     for stride in LEVELS:
         image, label, row, column, probability = _speakers(scores[stride], threshold)
-        if len(image) > most * len(found):
-            best = probability.topk(most * len(found)).indices
+        if len(image) > SPEAKERS * most * len(found):
+            best = probability.topk(SPEAKERS * most * len(found)).indices
             image, label, row, column, probability = (
                 v[best] for v in (image, label, row, column, probability)
             )
@@ -88,19 +105,10 @@ def decode(
             continue
         parameters = network.controller(features[stride][image, :, row, column])
         logits = draw_masks(masks[stride], parameters, image, row, column).float().cpu()
-        for k, (b, c, y, x, p) in enumerate(
-            zip(
-                image.tolist(),
-                label.tolist(),
-                row.tolist(),
-                column.tolist(),
-                probability.tolist(),
-                strict=True,
-            )
-        ):
-            drawn = _trim(logits[k], stride, y, x, shape)
-            if drawn is not None:
-                found[b].append((drawn[0], float(np.sqrt(p * drawn[1])), classes[c]))
+        whose, kind, sure = image.tolist(), label.tolist(), probability.tolist()
+        for k, mask, inner in _drawings(logits, stride, row.cpu(), column.cpu(), shape):
+            score = float(np.sqrt(sure[k] * inner))
+            found[whose[k]].append((mask, score, classes[kind[k]]))
     return [_collect(items, shape, threshold, nms, most) for items in found]
 
 
