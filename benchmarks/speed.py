@@ -1,0 +1,266 @@
+"""Time to segment an image, beside OrganoID, both in one run on the same images.
+
+    python benchmarks/speed.py --data ../shared/data/m_orgaquant --model runs/model \
+        --peer ../shared/peers/organoid --out runs/speed --table docs/benchmarks.md
+
+Ours: normalise, network, decode, mask NMS, as `organoseg predict` does; theirs: resize, network, parting
+(organoid_peer.py). Reading and writing files is in neither. The two take turns image by image.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from benchmarks.machine import describe_machine, machine_line, shown_command
+from benchmarks.tables import markdown, number, replace_block
+from benchmarks.testset import TestSet, choose_test_set
+from organoseg.core import DataError, Image, Instances, OrganosegError, write_json
+
+SHAPE = (450, 450)
+WARM_UP = 3
+
+
+@dataclass
+class Clock:
+    """Milliseconds of each image, by step."""
+
+    steps: dict[str, list[float]] = field(default_factory=dict)
+
+    def time(self, step: str, work: Callable[[], Any]) -> Any:
+        """Do the work and note how long it took."""
+        start = perf_counter()
+        result = work()
+        self.steps.setdefault(step, []).append((perf_counter() - start) * 1e3)
+        return result
+
+    def medians(self) -> dict[str, float]:
+        """Median of each step, and of their sum an image."""
+        total = np.sum(list(self.steps.values()), axis=0)
+        each = {step: float(np.median(values)) for step, values in self.steps.items()}
+        return {**each, "all": float(np.median(total))}
+
+
+class Ours:
+    """A model folder, or a fresh network where there is none."""
+
+    def __init__(self, folder: Path | None) -> None:
+        from organoseg.inference.api import load_model
+        from organoseg.models.registry import build_engine
+
+        self.threshold = 0.3
+        if folder is not None:
+            model = load_model(folder, "cpu")
+            self.module, self.threshold = model.module, model.description.score_threshold
+        else:
+            self.module = build_engine("compact", (1,), {}, None).eval()
+        self.name = "untrained" if folder is None else folder.resolve().parent.name
+
+    def __call__(self, image: Image, clock: Clock) -> Instances:
+        """Segment an image; the network's share of the time is taken at its own door."""
+        import torch
+
+        from organoseg.inference.image import segment_image
+
+        entered, inside = 0.0, 0.0
+
+        def enter(*_: Any) -> None:
+            nonlocal entered
+            entered = perf_counter()
+
+        def leave(*_: Any) -> None:
+            nonlocal inside
+            inside += (perf_counter() - entered) * 1e3
+
+        network = self.module.network
+        hooks = (network.register_forward_pre_hook(enter), network.register_forward_hook(leave))
+        start = perf_counter()
+        found = segment_image(self.module, image, self.threshold, torch.device("cpu"))
+        whole = (perf_counter() - start) * 1e3
+        for hook in hooks:
+            hook.remove()
+        clock.steps.setdefault("network", []).append(inside)
+        clock.steps.setdefault("the rest", []).append(whole - inside)
+        return found
+
+
+class Theirs:
+    """OrganoID."""
+
+    def __init__(self, network: Path, threads: int) -> None:
+        from benchmarks.organoid_peer import OrganoID
+
+        self.network = OrganoID(network, threads)
+
+    def __call__(self, image: Image, clock: Clock) -> Instances:
+        """Segment an image."""
+        from benchmarks.organoid_peer import part, to_instances
+
+        pixels = image.plane()
+        belief = clock.time("network", lambda: self.network.belief(pixels))
+        return clock.time(
+            "the rest", lambda: to_instances(part(belief), belief, (image.shape[0], image.shape[1]))
+        )
+
+
+def time_both(
+    images: Sequence[Image], ours: Ours, theirs: Theirs, rounds: int
+) -> tuple[Clock, Clock, dict[str, float]]:
+    """Both programs on every image, taking turns at who goes first; organoids found an image."""
+    for image in images[:WARM_UP]:
+        ours(image, Clock())
+        theirs(image, Clock())
+    clocks, found = (Clock(), Clock()), ([], [])  # type: tuple[Clock, Clock], tuple[list[int], list[int]]
+    turn = 0
+    for _ in range(rounds):
+        for image in images:
+            for side in (0, 1) if turn % 2 == 0 else (1, 0):
+                found[side].append(len((ours, theirs)[side](image, clocks[side])))
+            turn += 1
+    counts = {"ours": float(np.mean(found[0])), "theirs": float(np.mean(found[1]))}
+    return *clocks, counts
+
+
+def likeness(theirs: Theirs, test: TestSet, stored: Path) -> dict[str, Any]:
+    """How near our parting comes to what the published program made of the same images."""
+    from organoseg.evaluation import evaluate
+    from organoseg.io.coco_json import parse_results
+
+    labels = test.labels()
+    kept = parse_results(stored, test.annotations)
+    kept = {name: kept[name] for name in labels.instances}
+    made = {item.image.name: theirs(item.image, Clock()) for item in test.load()}
+    best = np.concatenate([_best_iou(kept[name], made[name]) for name in kept])
+    figures = {
+        which: evaluate(found, labels.instances, bootstrap=0, first_id=labels.first_id).ap
+        for which, found in (("AP_published", kept), ("AP_written_anew", made))
+    }
+    return {
+        **figures,
+        "organoids_published": sum(map(len, kept.values())),
+        "organoids_written_anew": sum(map(len, made.values())),
+        "mean_best_iou": float(best.mean()),
+        "share_over_iou_09": float((best > 0.9).mean()),
+    }
+
+
+def _best_iou(wanted: Instances, found: Instances) -> np.ndarray[Any, Any]:
+    """For each of `wanted`, its IoU with the nearest of `found`; float64 (N,)."""
+    if not len(found):
+        return np.zeros(len(wanted))
+    best: np.ndarray[Any, Any] = wanted.iou(found).max(axis=1, initial=0.0)
+    return best
+
+
+def speed_table(result: dict[str, Any]) -> str:
+    """The block of docs/benchmarks.md."""
+    ours, theirs = result["ours"], result["theirs"]
+    rows = [
+        [name, *(f"{side[step]:.0f}" for step in ("network", "the rest", "all")), f"{count:.1f}"]
+        for name, side, count in (
+            (f"organoseg, `compact` ({result['model']})", ours, result["organoids"]["ours"]),
+            ("OrganoID", theirs, result["organoids"]["theirs"]),
+        )
+    ]
+    head = ("", "network, ms", "the rest, ms", "all, ms", "organoids an image")
+    return "\n".join([markdown(head, rows), "", *_foot(result)])
+
+
+def _foot(result: dict[str, Any]) -> list[str]:
+    like = result["likeness"]
+    return [
+        f"organoseg is **{result['ratio']:.1f} times** as fast (ratio of the medians of all; image by image "
+        f"the median ratio is {result['ratio_by_image']:.1f}).",
+        "",
+        f"- Medians over {result['images']} images of 450x450, {result['rounds']} rounds, taking turns in one "
+        f"process, {result['threads']} threads; reading and writing files is not in it.",
+        "- OrganoID: its published TFLite network; its parting of touching organoids is written anew "
+        f"(`benchmarks/organoid_peer.py`). AP on the {like['test_images']} test images: "
+        f"{number(like['AP_published'])} with the masks of the published program, "
+        f"{number(like['AP_written_anew'])} with ours; {like['organoids_published']} and "
+        f"{like['organoids_written_anew']} organoids; mean IoU of a published mask with the nearest one of ours "
+        f"{number(like['mean_best_iou'])}.",
+        f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
+        f"- `{result['command']}`",
+    ]
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    add = parser.add_argument
+    add("--data", type=Path, required=True, help="folder with test/ and instances_test.json")
+    add("--model", type=Path, help="model folder (default: an untrained network)")
+    add("--peer", type=Path, required=True, help="folder with organoid.tflite, organoid_test.json")
+    add("--images", type=int, default=30, help="how many images")
+    add("--rounds", type=int, default=3)
+    add("--threads", type=int, default=2)
+    add("--out", type=Path, required=True, help="folder for speed.json and speed.md")
+    add("--table", type=Path, metavar="FILE.md", help="rewrite the block `speed` of this file")
+    return parser
+
+
+def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
+    """All figures. DataError when no image has the right size."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    test = choose_test_set(args.data.resolve())
+    images = [i.image for i in test.load() if i.image.shape == SHAPE][: args.images]
+    if not images:
+        raise DataError("no test image is 450x450", where=args.data)
+    ours, theirs = Ours(args.model), Theirs(args.peer / "organoid.tflite", args.threads)
+    like = likeness(theirs, test, args.peer / "organoid_test.json")
+    mine, other, counts = time_both(images, ours, theirs, args.rounds)
+    by_image = np.sum(list(other.steps.values()), axis=0) / np.sum(
+        list(mine.steps.values()), axis=0
+    )
+    a, b = mine.medians(), other.medians()
+    return {
+        "command": command,
+        "machine": describe_machine(),
+        "model": ours.name,
+        "images": len(images),
+        "rounds": args.rounds,
+        "threads": args.threads,
+        "ours": a,
+        "theirs": b,
+        "ratio": b["all"] / a["all"],
+        "ratio_by_image": float(np.median(by_image)),
+        "organoids": counts,
+        "likeness": {**like, "test_images": len(test.names)},
+    }
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The program. Exit codes: 0, 2 use, 3 data."""
+    args = make_parser().parse_args(arguments)
+    # Before torch is loaded: threads that spin while the other program works would slow it down.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        result = measure(args, shown_command("speed.py", arguments))
+        args.out.mkdir(parents=True, exist_ok=True)
+        write_json(args.out / "speed.json", result)
+        table = speed_table(result)
+        (args.out / "speed.md").write_text(table + "\n", encoding="utf-8")
+        print(table)
+        if args.table is not None:
+            replace_block(args.table, "speed", table)
+    except OrganosegError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
