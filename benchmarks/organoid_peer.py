@@ -60,12 +60,21 @@ class OrganoID:
         return belief
 
 
+def part_whole(belief: NDArray[np.float32]) -> NDArray[np.int32]:
+    """As `part`, step by step on the whole image: the way one would write it down first."""
+    organoid = belief >= BELIEF
+    labels = _part_patch(organoid, organoid & (sobel(belief) <= EDGE))
+    areas = np.bincount(labels.reshape(-1))
+    labels[areas[labels] < SMALLEST_AREA] = 0
+    return labels
+
+
 def part(belief: NDArray[np.float32]) -> NDArray[np.int32]:
     """A label image (512, 512), 0 for background: single organoids of a belief map."""
     organoid = belief >= BELIEF
     inner = organoid & (sobel(belief) <= EDGE)
     labels = np.zeros(belief.shape, np.int32)
-    # Patch by patch: on the whole image this would take three times as long, which is not OrganoID's fault.
+    # Patch by patch: several times as fast as on the whole image.
     patches, _ = ndimage.label(organoid)
     count = 0
     for number, box in enumerate(ndimage.find_objects(patches), start=1):
