@@ -68,6 +68,7 @@ class Ours:
         from organoseg.inference.api import load_model
         from organoseg.models.registry import build_engine
 
+        self.module: Any
         if folder is None:
             self.module, self.threshold = build_engine("compact", (1,), {}, None).eval(), 0.3
             self.name = "untrained: it finds nothing, which is quick"
