@@ -115,7 +115,7 @@ def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str)
         lines += [
             f"- {first['images']} test images, {first['organoids']} organoids, "
             f"{first['overlapping_organoids']} of them overlapping.",
-            f"- Optimiser steps of the model measured: {steps}, the same for both methods; seeds {seeds}. "
+            f"- Optimiser steps of the model measured: {steps}, {_equality(runs)}; seeds {seeds}. "
             "No validation images were used.",
             f"- {_teachers(runs)}",
             "- The model measured is the student's running average; `results.json` has its raw weights as well. "
@@ -125,6 +125,14 @@ def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str)
             f"- Machine: {'; '.join(machines)}; {_threads(runs)}. Commit {', '.join(commits)}.",
         ]
     return [*lines, *_id_note([*runs, *peers]), f"- `{command}`"]
+
+
+def _equality(runs: Sequence[Mapping[str, Any]]) -> str:
+    pairs = {(run["labelled"], run["steps"]) for run in runs}
+    equal = len(pairs) == len({run["labelled"] for run in runs})
+    return (
+        "the same for both methods" if equal else "NOT the same for all runs of a number of labels"
+    )
 
 
 def _teachers(runs: Sequence[Mapping[str, Any]]) -> str:
