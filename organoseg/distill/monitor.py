@@ -33,7 +33,11 @@ class Monitor:
         self._seen.extend(targets)
 
     def report(self) -> dict[str, float]:
-        """Figures since the last report: per crop kept and ignored, empty share, mean score, area shift."""
+        """Figures since the last report, per crop.
+
+        kept, ignored: pseudo-labels; certain: kept ones counted by their certainty, which is what compares with the
+        labelled density; empty: share of crops without any; score: mean; area_shift: see `area_shift`.
+        """
         seen, self._seen = self._seen, []
         if not seen:
             return {}
@@ -42,6 +46,7 @@ class Monitor:
         areas = np.concatenate([k.areas for k in kept]).astype(np.float64)
         return {
             "kept": float(np.mean([len(k) for k in kept])),
+            "certain": float(np.mean([t.confidence[~t.ignored].sum() for t in seen])),
             "ignored": float(np.mean([t.ignored.sum() for t in seen])),
             "empty": float(np.mean([len(k) == 0 for k in kept])),
             "score": float(scores.mean()) if len(scores) else 0.0,
@@ -53,14 +58,9 @@ class Monitor:
         """Words for a collapse, or None."""
         if not facts or not self.density:
             return None
-        if facts["kept"] < 0.1 * self.density:
-            return (
-                f"the teacher finds {facts['kept']:.2f} organoids a crop where people drew {self.density:.2f}: "
-                "the archive may be of another kind, or method.accept is too high"
-            )
-        if facts["kept"] > 4 * self.density:
-            return (
-                f"the teacher finds {facts['kept']:.2f} organoids a crop where people drew {self.density:.2f}: "
-                "it may take debris for organoids; raise method.accept"
-            )
+        found = f"the teacher is sure of {facts['certain']:.2f} organoids a crop where people drew {self.density:.2f}"
+        if facts["certain"] < 0.1 * self.density:
+            return f"{found}: the archive may be of another kind, or method.accept is too high"
+        if facts["certain"] > 4 * self.density:
+            return f"{found}: it may take debris for organoids; raise method.accept"
         return None
