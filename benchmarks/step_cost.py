@@ -59,13 +59,14 @@ class Runner:
         from accelerate import Accelerator
 
         from organoseg.training import plan
+        from organoseg.models.precision import use_bf16
         from organoseg.training.data import load_data
         from organoseg.training.feed import Prefetch
         from organoseg.training.loop import Loop
         from organoseg.training.progress import Journal, silent
 
         torch.manual_seed(recipe.seed)
-        precision = "bf16" if plan.computes_bf16() else "no"
+        precision = "bf16" if use_bf16("auto", torch.device("cpu")) else "no"
         accelerator = Accelerator(cpu=True, mixed_precision=precision)
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir(parents=True)

@@ -31,6 +31,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="leave out organoids with a lower score, 0 to 1 (default: what the model says)",
     )
     parser.add_argument("--device", help="auto, cpu, cuda, mps (default: auto)")
+    parser.add_argument(
+        "--precision",
+        choices=("auto", "fp32", "bf16"),
+        default="auto",
+        help="auto: bf16 where the device computes in it, about twice as fast",
+    )
     return parser
 
 
@@ -44,4 +50,5 @@ def run(args: argparse.Namespace) -> int:
         out=args.out,
         score_threshold=args.score_threshold,
         device=args.device,
+        precision=args.precision,
     )

@@ -81,6 +81,7 @@ def predict_folder(
     out: Path,
     score_threshold: float | None = None,
     device: str | None = None,
+    precision: str = "auto",
 ) -> int:
     """Segment images and folders of images into ``out``.
 
@@ -102,7 +103,7 @@ def predict_folder(
     RunError
         ``out`` cannot be made.
     """
-    ready = load_model(model, device)
+    ready = load_model(model, device, precision)
     threshold = ready.description.score_threshold if score_threshold is None else score_threshold
     jobs = _jobs(paths, out)
     try:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import math
 
-import torch
-
 from organoseg.distill.iteration import Rules
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.pseudo_labels import OrganoidFilter, PaperFilter, PseudoLabelFilter
@@ -69,10 +67,3 @@ def rate(position: int, length: int, warmup: int) -> float:
     if position < warmup:
         return (position + 1) / warmup
     return 0.5 * (1 + math.cos(math.pi * (position - warmup) / max(length - warmup, 1)))
-
-
-def computes_bf16() -> bool:
-    """Whether the processor multiplies bfloat16 natively; elsewhere it would be slower than float32."""
-    capable = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    matrix = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool(capable and capable()) or bool(matrix and matrix())

@@ -18,8 +18,8 @@ from torch import nn
 from organoseg.core import RunError, UsageError, write_json, write_text
 from organoseg.inference.api import choose_device
 from organoseg.models.folder import save_model
+from organoseg.models.precision import use_bf16
 from organoseg.training import checkpoint as files
-from organoseg.training import plan
 from organoseg.training.data import RunData, load_data
 from organoseg.training.loop import Loop
 from organoseg.training.methods import Guided
@@ -183,13 +183,11 @@ def _accelerator(recipe: Recipe) -> Any:
         torch.set_num_threads(t.threads)
     # The process's own choice, made before torch reads it: idle threads that spin cost a factor of four.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    half = t.precision == "bf16"
     if device.type == "cuda":
         torch.cuda.set_device(device)
-        half = half or (t.precision == "auto" and torch.cuda.is_bf16_supported())
     elif device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
-        half = half or (t.precision == "auto" and plan.computes_bf16())
+    half = use_bf16(t.precision, device)
     # accelerate remembers the precision of a process's first run and refuses any other.
     AcceleratorState._reset_state(reset_partial_state=True)
     return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if half else "no")
@@ -214,6 +212,7 @@ def _environment(device: torch.device, accelerator: Any) -> dict[str, Any]:
 def _finish(
     recipe: Recipe, data: RunData, out: Path, loop: Loop, modules: dict[str, nn.Module]
 ) -> RunResult:
+    from organoseg.evaluation import evaluate
     from organoseg.training.validation import predict_dataset
 
     if not all(bool(torch.isfinite(p).all()) for m in modules.values() for p in m.parameters()):
@@ -221,18 +220,20 @@ def _finish(
             "the trained weights are not finite", where=out, remedy="Lower training.learning_rate."
         )
     figures: dict[str, Any] = {"seconds": loop.seconds, "notes": loop.state.facts.notes}
-    threshold = DEFAULT_THRESHOLD
-    if data.validation is not None:
-        from organoseg.evaluation import evaluate
-
-        for name, module in modules.items():
-            found = evaluate(
-                *predict_dataset(module, data.validation, loop.state.device), bootstrap=0
-            )
+    thresholds = {}
+    held_out = data.validation is not None
+    for name, module in modules.items():
+        predicted, truth = predict_dataset(
+            module, data.validation or data.labelled, loop.state.device
+        )
+        found = evaluate(predicted, truth, bootstrap=0)
+        # Without held-out images the labelled ones choose the score from which organoids are reported. Their
+        # figures would flatter and are not written down; the balance of found and invented carries over.
+        thresholds[name] = found.best.threshold if found.predictions else DEFAULT_THRESHOLD
+        if held_out:
             figures[name] = found.to_dict()
-            if name == "teacher":
-                threshold = float(found.best.threshold)
     facts = {
+        "score_threshold_from": "validation" if held_out else "labelled images",
         "method": recipe.method.name,
         "preset": recipe.method.preset if isinstance(recipe.method, Guided) else None,
         "seed": recipe.seed,
@@ -244,7 +245,7 @@ def _finish(
     for name, module in modules.items():
         save_model(
             paths[name], module, recipe.model.engine, getattr(module, "options", recipe.model.options),
-            data.labelled.classes, threshold, facts,
+            data.labelled.classes, thresholds[name], facts,
         )  # fmt: skip
     write_json(out / "result.json", {**facts, **figures})
     return RunResult(out, paths["teacher"], paths["student"], figures)
