@@ -58,7 +58,6 @@ class Runner:
         import torch
         from accelerate import Accelerator
 
-        from organoseg.training import plan
         from organoseg.models.precision import use_bf16
         from organoseg.training.data import load_data
         from organoseg.training.feed import Prefetch
