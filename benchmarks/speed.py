@@ -65,10 +65,14 @@ class Ours:
     """A model folder, or a fresh network where there is none."""
 
     def __init__(self, folder: Path | None) -> None:
+        import torch
+
         from organoseg.inference.api import load_model
+        from organoseg.models.precision import computes_bf16
         from organoseg.models.registry import build_engine
 
         self.module: Any
+        self.bf16 = computes_bf16(torch.device("cpu"))
         if folder is None:
             self.module, self.threshold = build_engine("compact", (1,), {}, None).eval(), 0.3
             self.name = "untrained: it finds nothing, which is quick"
@@ -96,7 +100,8 @@ class Ours:
         network = self.module.network
         hooks = (network.register_forward_pre_hook(enter), network.register_forward_hook(leave))
         start = perf_counter()
-        found = segment_image(self.module, image, self.threshold, torch.device("cpu"))
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.bf16):  # as `predict` does
+            found = segment_image(self.module, image, self.threshold, torch.device("cpu"))
         whole = (perf_counter() - start) * 1e3
         for hook in hooks:
             hook.remove()
