@@ -7,7 +7,7 @@ illumination, focus, noise and dirt.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -49,6 +49,20 @@ class Photometry:
     gradient: float = 0.0
     cutouts: int = 0
     cutout_side: float = 0.12
+
+    def scaled(self, strength: float) -> Photometry:
+        """The same kind of change, ``strength`` times as strong; 0 leaves the pixels as they are."""
+        return replace(
+            self,
+            brightness=self.brightness * strength,
+            contrast=self.contrast * strength,
+            gamma=self.gamma * strength,
+            blur=(self.blur[0] * strength, self.blur[1] * strength),
+            blur_chance=min(self.blur_chance * strength, 1.0),
+            noise=self.noise * strength,
+            gradient=self.gradient * strength,
+            cutouts=round(self.cutouts * strength),
+        )
 
 
 WEAK = Photometry()

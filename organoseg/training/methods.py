@@ -89,6 +89,9 @@ class Guided(Strict):
     pool_views: int = Field(4, ge=1, le=4, description="turned views that have to agree on them")
     relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
     views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
+    strength: float = Field(
+        1.0, ge=0, le=2, description="photometric change of the student's unlabelled view; 0: none"
+    )
     copy_paste: float = Field(
         0.0,
         ge=0,

@@ -229,12 +229,13 @@ class Stages:
             raise TypeError("a supervised run asked for unlabelled images")
         size, seed = method.unlabelled_batch or t.batch, self.recipe.seed
         geometry, pool = plan.geometry_of(self.recipe), self._pool()
+        strong = STRONG.scaled(method.strength)
         if pool is None:
-            return UnlabelledFeed(self._source(), size, seed, geometry, STRONG)
+            return UnlabelledFeed(self._source(), size, seed, geometry, strong)
         chosen = plan.filter_of(method, self.state.facts.sure)
         donors = donors_of(self.data.labelled) if method.copy_paste else ()
         return PooledFeed(
-            self._source(), pool, chosen, size, seed, geometry, STRONG, donors, method.copy_paste
+            self._source(), pool, chosen, size, seed, geometry, strong, donors, method.copy_paste
         )
 
     def _drop_feed(self) -> None:
