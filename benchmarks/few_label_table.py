@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.figures import GAINS, Gain, Resampled, Row, Spread, gains_of
+from benchmarks.figures import COLUMNS, GAINS, Gain, Resampled, Row, Spread, gains_of
 from benchmarks.machine import machine_line
 from benchmarks.tables import markdown, number
 from organoseg.evaluation import Interval
@@ -26,6 +26,8 @@ HEADERS = (
     "count error",
     "min",
 )
+#: Columns of figures from 0 to 1 that stand without an interval.
+PLAIN = COLUMNS[1:9]
 GAIN_HEADERS = (
     "labels",
     "method",
@@ -64,29 +66,25 @@ def _line(row: Row, resampled: Resampled) -> list[str]:
     labels = str(row.labelled)
     if images != {row.labelled}:
         labels += f" ({', '.join(map(str, sorted(images)))} used)"
-    middle = ("AP50", "AP75", "mSA", "F1", "precision", "recall",
-              "recall_overlapping", "recall_isolated")  # fmt: skip
     return [
         labels,
         row.name,
         _with_range(ap, len(row.runs)),
         _interval(resampled.mean_interval(row.predictions)),
-        *(_mean(row.spread(column)) for column in middle),
+        *(_mean(row.spread(column)) for column in PLAIN),
         _mean(row.spread("count_error"), 2),
         "-" if seconds is None else f"{seconds.mean / 60:.1f}",
     ]
 
 
 def _peer(peer: Mapping[str, Any]) -> list[str]:
-    columns = ("AP50", "AP75", "mSA", "F1", "precision", "recall",
-               "recall_overlapping", "recall_isolated")  # fmt: skip
     spread = peer["intervals"].get("AP")
     return [
         "-",
         f"{peer['name']}, as published",
         number(peer["AP"]),
         "-" if spread is None else _interval(Interval(*spread)),
-        *(number(peer[column]) for column in columns),
+        *(number(peer[column]) for column in PLAIN),
         number(peer["count_error"], 2),
         "-",
     ]

@@ -10,7 +10,6 @@ Ours: normalise, network, decode, mask NMS, as `organoseg predict` does; theirs:
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,9 +22,9 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import describe_machine, machine_line, shown_command
-from benchmarks.tables import markdown, number, replace_block
+from benchmarks.tables import markdown, number, publish
 from benchmarks.testset import TestSet, choose_test_set
-from organoseg.core import DataError, Image, Instances, OrganosegError, write_json
+from organoseg.core import DataError, Image, Instances, OrganosegError
 
 SHAPE = (450, 450)
 WARM_UP = 3
@@ -134,18 +133,20 @@ class Theirs:
 def time_all(
     images: Sequence[Image], programs: Mapping[str, Program], rounds: int
 ) -> tuple[dict[str, Clock], dict[str, float]]:
-    """Every program on every image, taking turns at who goes first; organoids found an image."""
-    for image in images[:WARM_UP]:
-        for program in programs.values():
-            program(image, Clock())
+    """Every program on all images, round by round, taking turns at who goes first; organoids found an image.
+
+    A program keeps its turn for the whole set, as it does with a user's folder: right after the other one, its
+    first images would meet the other's threads, which spin for a while before they sleep, and a cold cache.
+    """
     clocks = {name: Clock() for name in programs}
     found: dict[str, list[int]] = {name: [] for name in programs}
     names = list(programs)
     for _ in range(rounds):
-        for image in images:
-            for name in names:
-                found[name].append(len(programs[name](image, clocks[name])))
-            names = names[1:] + names[:1]
+        for name in names:
+            for image in images[:WARM_UP]:
+                programs[name](image, Clock())
+            found[name] += [len(programs[name](image, clocks[name])) for image in images]
+        names = names[1:] + names[:1]
     return clocks, {name: float(np.mean(counts)) for name, counts in found.items()}
 
 
@@ -270,17 +271,9 @@ def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
 def main(arguments: Sequence[str]) -> int:
     """The program. Exit codes: 0, 2 use, 3 data."""
     args = make_parser().parse_args(arguments)
-    # Before torch is loaded: threads that spin while the other program works would slow it down.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         result = measure(args, shown_command("speed.py", arguments))
-        args.out.mkdir(parents=True, exist_ok=True)
-        write_json(args.out / "speed.json", result)
-        table = speed_table(result)
-        (args.out / "speed.md").write_text(table + "\n", encoding="utf-8")
-        print(table)
-        if args.table is not None:
-            replace_block(args.table, "speed", table)
+        publish("speed", result, speed_table(result), args.out, args.table)
     except OrganosegError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -26,8 +26,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.machine import describe_machine, machine_line, shown_command
 from benchmarks.runs import Plan, Run, recipe_of
-from benchmarks.tables import markdown, replace_block
-from organoseg.core import OrganosegError, write_json
+from benchmarks.tables import markdown, publish
+from organoseg.core import OrganosegError
 
 #: Steps of one turn. Batches are made two steps ahead, in the other's turn too: the first two are not
 #: counted as waiting, which would flatter.
@@ -296,12 +296,7 @@ def main(arguments: Sequence[str]) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     try:
         result = measure(args, shown_command("step_cost.py", arguments))
-        write_json(args.out / "step_cost.json", result)
-        table = cost_table(result)
-        (args.out / "step_cost.md").write_text(table + "\n", encoding="utf-8")
-        print(table)
-        if args.table is not None:
-            replace_block(args.table, "step-cost", table)
+        publish("step_cost", result, cost_table(result), args.out, args.table)
     except OrganosegError as error:
         print(error, file=sys.stderr)
         return error.exit_code

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from organoseg.core import DataError, write_text
+from organoseg.core import DataError, write_json, write_text
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -20,6 +21,19 @@ def number(value: float | None, digits: int = 3) -> str:
         return "-"
     text = f"{value:.{digits}f}"
     return text.replace("0.", ".", 1) if text.startswith(("0.", "-0.")) else text
+
+
+def publish(name: str, result: Any, table: str, out: Path, document: Path | None) -> None:
+    """Print a benchmark's table; write `name`.json and `name`.md under `out`, and its block of a document.
+
+    The block is called as the files are, with dashes.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    write_json(out / f"{name}.json", result)
+    write_text(out / f"{name}.md", table + "\n")
+    print(table)
+    if document is not None:
+        replace_block(document, name.replace("_", "-"), table)
 
 
 def replace_block(path: Path, marker: str, text: str) -> None:

@@ -135,7 +135,7 @@ def _collect(
 def _merge(drawn: Instances, nms: float) -> Instances:
     """Greedy mask NMS, best first, in which the drawings that agree with a kept one vote on its mask."""
     same_class = drawn.classes[:, None] == drawn.classes[None, :]
-    overlap = np.where(same_class, drawn.iou(drawn), 0.0)
+    overlap = np.where(same_class, drawn.iou(drawn, min(nms, SAME)), 0.0)
     free = np.ones(len(drawn), bool)
     kept: list[int] = []
     masks: list[Mask | None] = []

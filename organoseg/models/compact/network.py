@@ -22,6 +22,8 @@ LEVELS = (8, 16, 32)
 FINER = 4
 #: Cells on a side of the window in which a location draws its mask.
 WINDOW = 64
+#: Locations that draw at once where no gradient is wanted.
+AT_ONCE = 16
 MASK_CHANNELS = 8
 HIDDEN = 8
 #: Weights and biases of the three 1x1 layers (features + 2 coordinates -> 8 -> 8 -> 1).
@@ -122,9 +124,10 @@ class _Windows(torch.autograd.Function):
     """Cut K windows out of padded feature maps; indexing would scatter gradients through full-size copies."""
 
     @staticmethod
-    def forward(ctx, padded: Tensor, image: list[int], top: list[int], left: list[int]) -> Tensor:  # type: ignore[no-untyped-def]
-        ctx.shape, ctx.places = padded.shape, list(zip(image, top, left, strict=True))
-        out = padded.new_empty((len(image), padded.shape[1], WINDOW, WINDOW))
+    def forward(ctx, padded: Tensor, places: list[tuple[int, int, int]]) -> Tensor:  # type: ignore[no-untyped-def]
+        """Windows (K, C, 64, 64) at K places (image, top, left)."""
+        ctx.shape, ctx.places = padded.shape, places
+        out = padded.new_empty((len(places), padded.shape[1], WINDOW, WINDOW))
         for k, (b, y, x) in enumerate(ctx.places):
             out[k] = padded[b, :, y : y + WINDOW, x : x + WINDOW]
         return out
@@ -134,7 +137,7 @@ class _Windows(torch.autograd.Function):
         total = gradient.new_zeros(ctx.shape)
         for k, (b, y, x) in enumerate(ctx.places):
             total[b, :, y : y + WINDOW, x : x + WINDOW] += gradient[k]
-        return total, None, None, None
+        return total, None
 
 
 def _coordinates(device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -154,7 +157,7 @@ def _dynamic(x: Tensor, parameters: Tensor) -> Tensor:
         start += outputs
         x = torch.baddbmm(bias, weight, x)
         if outputs != 1:
-            x = F.relu(x)
+            x = F.relu(x, inplace=not torch.is_grad_enabled())
     return x
 
 
@@ -182,12 +185,24 @@ def draw_masks(
     middle = FINER // 2
     top = (row * FINER + middle).tolist()
     left = (column * FINER + middle).tolist()
+    places = list(zip(image.tolist(), top, left, strict=True))
+    if torch.is_grad_enabled():
+        return _draw(padded, parameters, places)
+    # What fits into the processor's cache is drawn at once.
+    return torch.cat(
+        [
+            _draw(padded, parameters[start : start + AT_ONCE], places[start : start + AT_ONCE])
+            for start in range(0, len(places), AT_ONCE)
+        ]
+        or [parameters.new_zeros((0, WINDOW, WINDOW))]
+    )
+
+
+def _draw(padded: Tensor, parameters: Tensor, places: list[tuple[int, int, int]]) -> Tensor:
     # In bfloat16 neighbouring coordinates would coincide and edges blur: this small part stays exact.
-    windows = _Windows.apply(padded, image.tolist(), top, left).flatten(2).float()
-    k = windows.shape[0]
-    parameters = parameters.float()
-    place = _coordinates(windows.device, windows.dtype).expand(k, -1, -1)
+    windows = _Windows.apply(padded, places).flatten(2).float()
+    place = _coordinates(windows.device, windows.dtype).expand(len(places), -1, -1)
     x = torch.cat([windows, place], 1)
     with torch.autocast(x.device.type, enabled=False):
-        x = _dynamic(x, parameters)
-    return x.view(k, WINDOW, WINDOW)
+        x = _dynamic(x, parameters.float())
+    return x.view(-1, WINDOW, WINDOW)
