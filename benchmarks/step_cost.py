@@ -200,7 +200,7 @@ class Labelling:
         method, source, state = self._usual.method, self._loop.data.unlabelled, self._loop.state
         if not method.pool or source is None:
             return
-        labeller = Labeller(plan.filter_of(method, None), method.pool_views)
+        labeller = Labeller(plan.filter_of(method, None), method.pool_zooms)
         teacher: Any = state.teacher.eval()
         autocast = self._loop.accelerator.autocast
         for index in images:
@@ -217,7 +217,7 @@ class Labelling:
         return {
             "pool": method.pool,
             "pool_measured": len(self.seconds),
-            "pool_views": method.pool_views,
+            "pool_views": len(method.pool_zooms),
             "usual_steps": steps,
             "labelling": float(np.median(self.seconds)) * method.pool * times,
         }

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from organoseg.core import DataError, Image, Instances, normalised
 from organoseg.dataset import LabelledDataset
@@ -43,10 +44,16 @@ class Pool:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def density(self, score: float) -> float:
-        """Pseudo-labels of at least ``score`` per px."""
+    def density(self, sharpness: float) -> float:
+        """Expected organoids per px, where a score s is a chance of s ** sharpness."""
         area = sum(i.shape[0] * i.shape[1] for i in self.instances)
-        return sum(int((i.scores >= score).sum()) for i in self.instances) / max(area, 1)
+        return float((self.scores**sharpness).sum()) / max(area, 1)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Scores of all instances, float64 (N,), 0 to 1."""
+        none = [np.zeros(0)]
+        return np.clip(np.concatenate(none + [i.scores for i in self.instances]), 0.0, 1.0)
 
 
 def draw(source: ImageSource, size: int, seed: int) -> tuple[int, ...]:
@@ -81,22 +88,20 @@ def labelled_density(dataset: LabelledDataset) -> float:
     return sum(len(item.instances) for item in dataset) / max(area, 1)
 
 
-def matching_score(pool: Pool, density: float, low: float, high: float) -> float:
-    """The score from which on the pool is as dense as the labelled images, within [low, high].
+def matching_sharpness(pool: Pool, density: float, low: float, high: float) -> float:
+    """The sharpness at which the pool is expected to hold ``density`` organoids per px, within [low, high].
 
-    Wang et al. 2022, "Noisy Boundaries", choose thresholds by counting. An archive that is emptier than the labelled
-    images must not drag the score to the floor, hence the bounds.
+    A student that was taught chances scores lower than its teacher did, and its own labels need another reading.
+    What does not change is how many organoids an archive holds (counting as in Wang et al. 2022, "Noisy Boundaries").
     """
-    scores = np.sort(
-        np.concatenate([i.scores for i in pool.instances]) if len(pool) else np.zeros(0)
-    )[::-1]
-    area = sum(i.shape[0] * i.shape[1] for i in pool.instances)
-    wanted = round(density * area)
-    if wanted <= 0:
-        return high
-    if wanted >= len(scores):
+    if pool.density(low) <= density:
         return low
-    return float(np.clip(scores[wanted - 1], low, high))
+    if pool.density(high) >= density:
+        return high
+    for _ in range(40):
+        middle = (low + high) / 2
+        low, high = (middle, high) if pool.density(middle) > density else (low, middle)
+    return (low + high) / 2
 
 
 def save_pool(pool: Pool, path: Path) -> None:

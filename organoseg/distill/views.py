@@ -38,7 +38,7 @@ class Geometry:
 
 @dataclass(frozen=True)
 class Photometry:
-    """Strength of the photometric change. Pixels are normalised: 0 is the image's mean, 1 is 2.5 of its sd."""
+    """Strength of the photometric change. Pixels are normalised: 0 is its middle grey, -1 to 1 its usual range."""
 
     brightness: float = 0.1
     contrast: float = 0.2

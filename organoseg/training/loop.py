@@ -53,7 +53,9 @@ class Loop:
         self.recipe, self.data, self.out = recipe, data, out
         self.accelerator, self.report, self.identity = accelerator, reporter, identity
         self.state = State(recipe, tuple(data.labelled.classes), accelerator.device)
-        self.stages = Stages(recipe, data, out, self.state, accelerator.autocast, self._note)
+        self.stages = Stages(
+            recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling
+        )
         self.schedule, self.rules = self.stages.schedule, self.stages.rules
         self._labelled = LabelledFeed(
             data.labelled, recipe.training.batch, recipe.seed, plan.geometry_of(recipe)
@@ -65,6 +67,10 @@ class Loop:
     def _note(self, text: str) -> None:
         self.state.facts.notes.append(f"step {self.state.facts.step}: {text}")
         self.report("note", {"step": self.state.facts.step, "text": text})
+
+    def _labelling(self, done: int, images: int) -> None:
+        facts = {"step": self.state.facts.step, "done": done, "images": images}
+        self.report("label", facts)
 
     # -- the loop ----------------------------------------------------------------------------
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -72,9 +72,15 @@ class Guided(Strict):
     ignore: float = Field(
         0.1, ge=0, le=1, description="score from which a prediction is ignored, not background"
     )
-    sure: float = Field(0.7, gt=0, le=1, description="score from which it teaches as certain")
+    sharpness: float = Field(
+        3.0,
+        gt=0,
+        le=10,
+        description="a pseudo-label of score s is taught as s ** sharpness certain",
+    )
     calibrate: bool = Field(
-        True, description="choose sure so that certain pseudo-labels are as dense as labels"
+        True,
+        description="at the switch, choose sharpness anew so that as many organoids are expected",
     )
     power: float = Field(
         1.0, ge=0, description="mask weight of a pseudo-label = certainty ** power"
@@ -84,9 +90,14 @@ class Guided(Strict):
     )
     background: float = Field(1.0, ge=0, le=1, description="weight of unlabelled background")
     pool: int = Field(
-        300, ge=0, description="archive images labelled at once when a stage begins; 0: every batch"
+        150, ge=0, description="archive images labelled at once when a stage begins; 0: every batch"
     )
-    pool_views: int = Field(4, ge=1, le=4, description="turned views that have to agree on them")
+    pool_zooms: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field(
+        (0.9, 1.15, 1.4, 1.7),
+        min_length=1,
+        max_length=4,
+        description="enlargement of each turned view that has to agree on them",
+    )
     relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
     views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
     strength: float = Field(

@@ -34,12 +34,12 @@ def rules_of(recipe: Recipe) -> Rules:
     return Rules(method.unlabelled_weight, decay, t.clip, alone)
 
 
-def filter_of(method: Guided, sure: float | None) -> PseudoLabelFilter:
-    """The recipe's filter, with a calibrated certainty where there is one."""
+def filter_of(method: Guided, sharpness: float | None) -> PseudoLabelFilter:
+    """The recipe's filter, with a calibrated sharpness where there is one."""
     if method.filter == "paper":
         return PaperFilter(method.accept)
     return OrganoidFilter(
-        sure or method.sure,
+        sharpness or method.sharpness,
         method.accept,
         method.ignore,
         method.power,
@@ -48,12 +48,12 @@ def filter_of(method: Guided, sure: float | None) -> PseudoLabelFilter:
     )
 
 
-def labeller_of(recipe: Recipe, sure: float | None) -> Labeller:
+def labeller_of(recipe: Recipe, sharpness: float | None) -> Labeller:
     """The teacher's way of labelling."""
     method = recipe.method
     if not isinstance(method, Guided):
         return Labeller(PaperFilter())
-    return Labeller(filter_of(method, sure), method.views)
+    return Labeller(filter_of(method, sharpness), (1.0,) * method.views)
 
 
 def geometry_of(recipe: Recipe) -> Geometry:

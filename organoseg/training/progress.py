@@ -15,7 +15,7 @@ class Reporter(Protocol):
     """Receives events; raising KeyboardInterrupt from it cancels the work."""
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        """``event`` is a word (``start``, ``step``, ``validate``, ``note``, ``end``, ``abort``)."""
+        """``event`` is a word (``start``, ``step``, ``label``, ``validate``, ``note``, ``end``, ``abort``)."""
         ...
 
 
@@ -28,20 +28,30 @@ class Lines:
 
     def __init__(self, stream: IO[str] | None = None, every: float = 10.0) -> None:
         self._stream, self._every = stream or sys.stderr, every
-        self._start = self._last = time.monotonic()
+        self._start = self._last = self._before = time.monotonic()
         self._first = 0
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
         now = time.monotonic()
         if event == "start":
-            self._start, self._last, self._first = now, now, int(facts.get("step", 0))
-        if event == "step":
-            if now - self._last < self._every and facts["step"] < facts["steps"]:
+            self._start = self._last = self._before = now
+            self._first = int(facts.get("step", 0))
+        if event == "label":
+            # Steps do not go on meanwhile, so this time says nothing of how long the next ones take.
+            self._start += now - self._before
+        self._before = now
+        if event in ("step", "label"):
+            done, total = ("step", "steps") if event == "step" else ("done", "images")
+            if now - self._last < self._every and facts[done] < facts[total]:
                 return
             self._last = now
-            self._write(self._step(now, facts))
+            self._write(self._step(now, facts) if event == "step" else self._label(facts))
         else:
             self._write(f"{event}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()))
+
+    @staticmethod
+    def _label(facts: Mapping[str, Any]) -> str:
+        return f"labelling the archive: {facts['done']}/{facts['images']} images"
 
     def _step(self, now: float, facts: Mapping[str, Any]) -> str:
         done = facts["step"] - self._first
@@ -92,6 +102,9 @@ class Bar:
                 description=facts["phase"],
                 note=f"loss {facts['loss']:.3f}",
             )
+        elif event == "label":
+            note = f"{facts['done']}/{facts['images']} images"
+            self._bar.update(self._task, description="labelling the archive", note=note)
         elif event in ("end", "abort"):
             self._bar.stop()
         else:

@@ -20,7 +20,7 @@ from organoseg.distill.pool import (
     label_pool,
     labelled_density,
     load_pool,
-    matching_score,
+    matching_sharpness,
     save_pool,
 )
 from organoseg.distill.schedule import Phase
@@ -39,8 +39,8 @@ MOST_POSTPONEMENTS = 3
 #: The student may be this much behind at the switch: its learning rate is still high, the teacher was annealed;
 #: on images that both were trained on only a collapse can be told.
 TOLERANCE, TOLERANCE_TRAINED = 0.05, 0.25
-#: Bounds of the calibrated certainty: counting alone must not call everything certain, or nothing.
-SURE = (0.5, 0.85)
+#: Bounds of the calibrated sharpness: counting alone must not call everything certain, or nothing.
+SHARPNESS = (1.0, 6.0)
 PSEUDO_LABELS = "pseudo_labels"
 
 
@@ -51,6 +51,8 @@ class Stages:
     ----------
     note
         Takes sentences worth keeping in the run's record.
+    progress
+        Called with images done and images in all while a part of the archive is labelled.
     """
 
     def __init__(
@@ -61,9 +63,10 @@ class Stages:
         state: State,
         autocast: Callable[[], Any],
         note: Callable[[str], None],
+        progress: Callable[[int, int], None] = lambda done, images: None,
     ) -> None:
         self.recipe, self.data, self.out, self.state = recipe, data, out, state
-        self._autocast, self._note = autocast, note
+        self._autocast, self._note, self._progress = autocast, note, progress
         self.schedule = plan.schedule_of(recipe)
         self.rules = plan.rules_of(recipe)
         self._feed: Prefetch[UnlabelledBatch] | None = None
@@ -174,25 +177,33 @@ class Stages:
         state, source = self.state, self._source()
         indices = draw(source, method.pool, self.recipe.seed + (name != "burn_in"))
         pool = label_pool(
-            Labeller(plan.filter_of(method, None), method.pool_views),
+            Labeller(plan.filter_of(method, None), method.pool_zooms),
             teacher,  # type: ignore[arg-type]
             source,
             indices,
             state.device,
             self._autocast,
+            self._progress,
         )
         teacher.train(was_training)
         save_pool(pool, self._pool_path(name))
-        density = labelled_density(self.data.labelled)
         state.facts.pool = name
-        if method.calibrate and method.filter == "organoid":
-            state.facts.sure = matching_score(pool, density, *SURE)
-        sure = state.facts.sure or method.sure
+        self._calibrate(method, pool)
+        sharpness = state.facts.sharpness or method.sharpness
+        drawn = labelled_density(self.data.labelled)
         self._note(
-            f"{len(pool)} archive images labelled from {method.pool_views} views; "
-            f"{pool.density(sure) * 1e6:.0f} organoids a megapixel at score {sure:.2f} and above, "
-            f"people drew {density * 1e6:.0f}"
+            f"{len(pool)} archive images labelled from {len(method.pool_zooms)} views; "
+            f"{pool.density(sharpness) * 1e6:.0f} organoids a megapixel expected (sharpness {sharpness:.2f}), "
+            f"people drew {drawn * 1e6:.0f}"
         )
+
+    def _calibrate(self, method: Guided, pool: Pool) -> None:
+        """The first teacher's scores are read as the recipe says, later ones so that the count stays."""
+        facts = self.state.facts
+        if facts.expected is None:
+            facts.expected = pool.density(method.sharpness)
+        elif method.calibrate and method.filter == "organoid":
+            facts.sharpness = matching_sharpness(pool, facts.expected, *SHARPNESS)
 
     def _source(self) -> ImageSource:
         source: ImageSource | None = self.data.unlabelled
@@ -209,7 +220,7 @@ class Stages:
 
     def labeller(self, batch: Callable[[], UnlabelledBatch]) -> Callable[..., list[Target]]:
         """Who labels a batch: the pool it was taken from, or the teacher, now."""
-        online = plan.labeller_of(self.recipe, self.state.facts.sure)
+        online = plan.labeller_of(self.recipe, self.state.facts.sharpness)
 
         def label(teacher: Segmenter, weak: torch.Tensor) -> list[Target]:
             known = batch().targets
@@ -232,7 +243,7 @@ class Stages:
         strong = STRONG.scaled(method.strength)
         if pool is None:
             return UnlabelledFeed(self._source(), size, seed, geometry, strong)
-        chosen = plan.filter_of(method, self.state.facts.sure)
+        chosen = plan.filter_of(method, self.state.facts.sharpness)
         donors = donors_of(self.data.labelled) if method.copy_paste else ()
         return PooledFeed(
             self._source(), pool, chosen, size, seed, geometry, strong, donors, method.copy_paste

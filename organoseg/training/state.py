@@ -27,7 +27,8 @@ class Facts:
     postponements: int = 0
     student: bool = False  # the student has begun
     pool: str | None = None  # name of the pseudo-labels in use
-    sure: float | None = None  # calibrated certainty
+    sharpness: float | None = None  # of the pool in use, where it was calibrated
+    expected: float | None = None  # organoids per px that the first teacher expects
     best: float = -1.0
     finished: bool = False  # the last step's student has entered its average
     notes: list[str] = field(default_factory=list)

@@ -248,12 +248,12 @@ def test_the_papers_filter_keeps_scores_above_point_seven_and_asks_nothing_else(
 
 
 def test_the_organoid_filter_weighs_by_certainty_and_ignores_the_doubtful() -> None:
-    keep = OrganoidFilter(sure=0.8, accept=0.6, ignore=0.3, power=2)
+    keep = OrganoidFilter(sharpness=3, accept=0.6, ignore=0.3, power=2)
     target = keep(organoids([0.9, 0.5, 0.2]))
     assert target.instances.scores.tolist() == pytest.approx([0.9, 0.5])
     assert target.ignored.tolist() == [False, True]
-    assert target.weights.tolist() == pytest.approx([1.0, 0.390625])
-    assert target.confidence.tolist() == pytest.approx([1.0, 0.625])
+    assert target.weights.tolist() == pytest.approx([0.9**6, 0.5**6])
+    assert target.confidence.tolist() == pytest.approx([0.729, 0.125])
 
 
 def test_an_empty_image_of_the_archive_is_all_background() -> None:

@@ -34,11 +34,30 @@ def test_lines_tell_the_time_left(monkeypatch: pytest.MonkeyPatch) -> None:
     ]
 
 
+def test_labelling_the_archive_shows_its_own_progress_and_does_not_spoil_the_time_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clock = iter([0.0, 0.0, 10.0, 310.0, 320.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    stream = io.StringIO()
+    lines = Lines(stream)
+    lines("start", {"step": 0, "steps": 8})
+    lines("step", {**STEP, "step": 1})
+    lines("label", {"step": 1, "done": 150, "images": 300})
+    lines("step", {**STEP, "step": 2})
+    assert stream.getvalue().splitlines()[1:] == [
+        "teacher step 1/8, loss 0.500, 0:01:10 left",
+        "labelling the archive: 150/300 images",
+        "teacher step 2/8, loss 0.500, 0:01:00 left",
+    ]
+
+
 @pytest.mark.parametrize("last", ["end", "abort"])
 def test_a_bar_gives_the_terminal_back(last: str) -> None:
     bar = Bar()
     bar("start", {"step": 0, "steps": 8})
     bar("step", STEP)
+    bar("label", {"step": 4, "done": 1, "images": 3})
     bar("note", {"step": 4, "text": "something"})
     assert bar._bar.live.is_started
     bar(last, {"step": 4})

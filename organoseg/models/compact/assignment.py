@@ -153,7 +153,8 @@ def assign(
                     owner[place] = (rank, i)
         for (row, column), (_, i) in owner.items():
             weight = float(target.weights[i])
-            known[b, row, column] = max(weight, 1e-3)
+            # Doubt is in the soft score; a weight below 1 here would let the doubtful score what it likes.
+            known[b, row, column] = 1
             found.append((b, row, column, channel[int(target.instances.classes[i])], weight,
                           float(target.confidence[i])))  # fmt: skip
             masks.append(_window_target(target.instances.masks[i], row, column, stride))
