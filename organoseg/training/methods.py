@@ -73,7 +73,7 @@ class Guided(Strict):
         0.1, ge=0, le=1, description="score from which a prediction is ignored, not background"
     )
     sharpness: float = Field(
-        3.0,
+        2.0,
         gt=0,
         le=10,
         description="a pseudo-label of score s is taught as s ** sharpness certain",
