@@ -90,7 +90,10 @@ class Guided(Strict):
     )
     background: float = Field(1.0, ge=0, le=1, description="weight of unlabelled background")
     pool: int = Field(
-        150, ge=0, description="archive images labelled at once when a stage begins; 0: every batch"
+        100,
+        ge=0,
+        description="archive images labelled at once when a stage begins; 0: every batch; a recipe that "
+        "does not say labels a sixth of training.steps, so that labelling keeps its share of the time",
     )
     pool_zooms: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field(
         (0.9, 1.15, 1.4, 1.7),

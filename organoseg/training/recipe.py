@@ -12,6 +12,10 @@ from pydantic import Field, ValidationError, model_validator
 from organoseg.core import DataError, UsageError
 from organoseg.training.methods import PAPER_TRAINING, Guided, Strict, Supervised
 
+DEFAULT_STEPS = 600
+#: The pool of guided distillation holds one archive image for so many of the student's steps.
+STEPS_AN_IMAGE = 6
+
 
 class LabelledData(Strict):
     """Labelled images as COCO."""
@@ -70,7 +74,7 @@ class Training(Strict):
     """The loop."""
 
     steps: int = Field(
-        600, ge=1, description="optimiser steps (of the student, in guided distillation)"
+        DEFAULT_STEPS, ge=1, description="optimiser steps (of the student, in guided distillation)"
     )
     batch: int = Field(4, ge=1, description="labelled crops a step")
     learning_rate: float = Field(1e-3, gt=0)
@@ -105,10 +109,14 @@ class Recipe(Strict):
     @classmethod
     def _preset(cls, given: Any) -> Any:
         method = given.get("method") if isinstance(given, Mapping) else None
-        if isinstance(method, Mapping) and method.get("preset") == "paper":
-            training = given.get("training") or {}
-            if isinstance(training, Mapping):
-                return {**given, "training": {**PAPER_TRAINING, **training}}
+        training = given.get("training") or {} if isinstance(given, Mapping) else None
+        if not isinstance(method, Mapping) or not isinstance(training, Mapping):
+            return given
+        if method.get("preset") == "paper":
+            return {**given, "training": {**PAPER_TRAINING, **training}}
+        steps = training.get("steps", DEFAULT_STEPS)
+        if method.get("name") == "guided" and "pool" not in method and isinstance(steps, int):
+            return {**given, "method": {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}}
         return given
 
     @model_validator(mode="after")

@@ -153,3 +153,18 @@ def test_a_published_name_is_no_path(data: Path, tmp_path: Path) -> None:
     tree = recipe(data, model={"encoder_weights": "mobilenet_v2_imagenet"})
     chosen = load_recipe(write_recipe(tmp_path / "r.yaml", tree))
     assert chosen.model.encoder_weights == "mobilenet_v2_imagenet"
+
+
+def test_the_pool_grows_with_the_steps_unless_the_recipe_says(data: Path) -> None:
+    def pool(steps: int, **method: Any) -> int:
+        tree = recipe(data)
+        tree["method"] = {"name": "guided", **method}
+        tree["training"]["steps"] = steps
+        chosen = parse_recipe(tree)
+        assert parse_recipe(chosen.model_dump(mode="json")) == chosen
+        return chosen.method.pool  # type: ignore[union-attr]
+
+    assert pool(900) == 150
+    assert pool(3) == 1
+    assert pool(900, pool=7) == 7
+    assert pool(900, preset="paper") == 0
