@@ -15,7 +15,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "predict",
         help="segment images with a trained model",
         description="Segment images. DIR gets instances.json (all masks, overlaps kept), labels/ "
-        "(a label TIFF per image) and measurements.csv; images that fail are named in errors.csv. "
+        "(a label TIFF per image; see --write) and measurements.csv; images that fail are named in errors.csv. "
         "Run it again, and it does only what is missing.",
         parents=[verbosity_options()],
     )
@@ -29,6 +29,14 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         type=score,
         metavar="S",
         help="leave out organoids with a lower score, 0 to 1 (default: what the model says)",
+    )
+    parser.add_argument(
+        "--write",
+        type=lambda text: text.split(","),
+        default=["labels"],
+        metavar="KINDS",
+        help="files an image gets, with commas between: labels (TIFF), rois (ImageJ), geojson (QuPath); "
+        "default: labels",
     )
     parser.add_argument("--device", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument(
@@ -51,4 +59,5 @@ def run(args: argparse.Namespace) -> int:
         score_threshold=args.score_threshold,
         device=args.device,
         precision=args.precision,
+        write=args.write,
     )

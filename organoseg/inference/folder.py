@@ -21,13 +21,13 @@ from organoseg.core import (
     write_text,
 )
 from organoseg.inference.api import Model, load_model
+from organoseg.inference.writers import USUAL, Writer, parse_writers
 from organoseg.io import (
     find_images,
     measure,
     read_image,
     read_instances,
     write_instances,
-    write_labels,
     write_measurements,
 )
 
@@ -50,9 +50,10 @@ class Job:
         """Its own instances file, by which a second run knows that it is done."""
         return out / "parts" / f"{self.name}.json"
 
-    def labels(self, out: Path) -> Path:
-        """Its label image."""
-        return out / "labels" / f"{self.name}.tif"
+    def done(self, out: Path, writers: Sequence[Writer]) -> bool:
+        """All that was asked for lies there."""
+        asked = [self.part(out), *(writer.path(out, self.name) for writer in writers)]
+        return all(path.exists() for path in asked)
 
 
 def _jobs(paths: Sequence[Path], out: Path) -> list[Job]:
@@ -82,12 +83,14 @@ def predict_folder(
     score_threshold: float | None = None,
     device: str | None = None,
     precision: str = "auto",
+    write: Sequence[str] = USUAL,
 ) -> int:
     """Segment images and folders of images into ``out``.
 
-    ``instances.json`` holds every mask (COCO run lengths, overlaps kept), ``labels/`` a label TIFF an image,
-    ``measurements.csv`` a row an organoid, ``errors.csv`` a row a file that failed. A
-    second run does only what is missing.
+    ``instances.json`` holds every mask (COCO run lengths, overlaps kept), ``measurements.csv`` a row an organoid,
+    ``errors.csv`` a row a file that failed; ``write`` names what else each image gets: ``labels`` (a label TIFF),
+    ``rois`` (for ImageJ), ``geojson`` (for QuPath). A second run does only what is missing, and what was segmented
+    before is not segmented again for another kind of file.
 
     Returns
     -------
@@ -99,10 +102,11 @@ def predict_folder(
     DataError
         No images, or no model.
     UsageError
-        ``out`` holds results of another model or threshold.
+        ``write`` has an unknown name, or ``out`` holds results of another model or threshold.
     RunError
         ``out`` cannot be made.
     """
+    writers = parse_writers(write)
     ready = load_model(model, device, precision)
     threshold = ready.description.score_threshold if score_threshold is None else score_threshold
     jobs = _jobs(paths, out)
@@ -117,10 +121,10 @@ def predict_folder(
     _check_settings(out, {"model": ready.description.identity, "score_threshold": threshold})
     failed: list[tuple[str, str]] = []
     for job in _shown(jobs):
-        if job.part(out).exists() and job.labels(out).exists():
+        if job.done(out, writers):
             continue
         try:
-            _one(ready, job, out, threshold)
+            _one(ready, job, out, threshold, writers)
         except (
             OrganosegError,
             OSError,
@@ -141,13 +145,30 @@ def _shown(jobs: Sequence[Job]) -> Iterator[Job]:
     yield from track(jobs, "segmenting", console=console, disable=not sys.stderr.isatty())
 
 
-def _one(model: Model, job: Job, out: Path, threshold: float) -> None:
-    image = read_image(job.path)
-    found = model.segment(image, threshold)
-    for path in (job.part(out), job.labels(out)):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    write_labels(job.labels(out), found, image.pixel_size)
-    write_instances(job.part(out), [(job.name, found)], model.description.classes)
+def _one(model: Model, job: Job, out: Path, threshold: float, writers: Sequence[Writer]) -> None:
+    image, part = read_image(job.path), job.part(out)
+    found = _known(job, out)
+    if found is None or found.shape != image.shape:
+        found = model.segment(image, threshold)
+        part.unlink(missing_ok=True)
+    for writer in writers:
+        path = writer.path(out, job.name)
+        if not (part.exists() and path.exists()):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            writer.write(path, found, image, model.description.classes)
+    if part.exists():
+        return
+    # Last, because it says that the others belong to it.
+    part.parent.mkdir(parents=True, exist_ok=True)
+    write_instances(part, [(job.name, found)], model.description.classes)
+
+
+def _known(job: Job, out: Path) -> Instances | None:
+    """What an earlier run found in the image; None where it found nothing readable."""
+    try:
+        return read_instances(job.part(out))[job.name]
+    except (DataError, KeyError):
+        return None
 
 
 def _collect(jobs: Sequence[Job], out: Path, model: Model, failed: list[tuple[str, str]]) -> None:

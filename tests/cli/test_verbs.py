@@ -133,6 +133,7 @@ def test_predict_hands_on_every_path_and_its_exit_code(monkeypatch: pytest.Monke
         score_threshold=None,
         device=None,
         precision="auto",
+        write=["labels"],
     )
 
 

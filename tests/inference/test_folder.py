@@ -1,11 +1,13 @@
 """Folders of images in, results out: one bad file costs one file, and a second run does only what is missing."""
 
 import csv
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import roifile
 import tifffile
 import torch
 from PIL import Image as Pillow
@@ -15,7 +17,7 @@ from organoseg.cli.main import main
 from organoseg.core import DataError, Image, Instances, RunError, UsageError
 from organoseg.dataset.synthetic import SyntheticSpec, make_image
 from organoseg.inference import folder as module
-from organoseg.inference.api import choose_device, load_model
+from organoseg.inference.api import Model, choose_device, load_model
 from organoseg.inference.folder import predict_folder
 from organoseg.inference.image import CappedResultWarning
 from organoseg.io import read_instances
@@ -137,7 +139,36 @@ def test_half_of_an_images_results_are_made_again(
     after = stamps(out)
     assert after.keys() == before.keys()
     changed = {k for k in after if after[k] != before[k]}
-    assert changed == {"labels/single.png.tif", "parts/single.png.json"}
+    assert changed == {"labels/single.png.tif"}
+
+
+def test_another_kind_of_file_is_written_without_segmenting_again(
+    images: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    predict_folder([images], model, out)
+    before = stamps(out)
+    monkeypatch.setattr(Model, "segment", lambda *_: pytest.fail("segmented again"))
+    assert main(["predict", str(images), "--model", str(model), "--out", str(out),
+                 "--write", "labels,rois,geojson"]) == 0  # fmt: skip
+    assert stamps(out) == before
+    found = read_instances(out / "instances.json")
+    for name in NAMES:
+        rois = roifile.roiread(out / "rois" / f"{name}.zip")
+        assert len(rois) == len(found[name])
+        features = json.loads((out / "geojson" / f"{name}.geojson").read_text())["features"]
+        numbers = {f["properties"]["name"] for f in features}
+        assert numbers == {str(int(roi.name)) for roi in rois}
+
+
+def test_a_kind_of_file_that_is_not_known_is_refused_before_any_work(
+    images: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main(["predict", str(images), "--model", str(model), "--out", str(out),
+                 "--write", "labels,roi"]) == 2  # fmt: skip
+    assert "'roi'" in capsys.readouterr().err
+    assert not out.exists()
 
 
 @pytest.mark.parametrize("other", ["model", "threshold"])
