@@ -31,6 +31,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="leave out organoids with a lower score, 0 to 1 (default: what the model says)",
     )
     parser.add_argument(
+        "--thorough",
+        action="store_true",
+        help="look at each image four times, turned and enlarged: finds and draws better, "
+        "at about seven times the time",
+    )
+    parser.add_argument(
         "--write",
         type=lambda text: text.split(","),
         default=["labels"],
@@ -60,4 +66,5 @@ def run(args: argparse.Namespace) -> int:
         device=args.device,
         precision=args.precision,
         write=args.write,
+        thorough=args.thorough,
     )

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
-from organoseg.core import Instances, Mask, vote
+from organoseg.core import Instances
 from organoseg.models.protocol import Target
 
 
@@ -95,51 +94,3 @@ class OrganoidFilter:
             ignored=kept.scores < self.accept,
             background_weight=self.background,
         )
-
-
-def agree(views: Sequence[Instances], iou: float = 0.5) -> Instances:
-    """Fuse the instances that several views of one image gave, already in one geometry.
-
-    What the views see at one place votes on one mask; its quality is the mean over *all* views of score x IoU with that
-    mask, so what only one of n views sees sinks to 1/n of its score.
-    """
-    if len(views) == 1:
-        return views[0]
-    masks: list[Mask] = []
-    quality: list[float] = []
-    classes: list[int] = []
-    for members in _together(views, iou):
-        drawn = Instances.from_masks(views[0].shape, [views[v].masks[i] for v, i in members])
-        scores = np.array([views[v].scores[i] for v, i in members], np.float64)
-        mask = vote(drawn.masks, scores.tolist())
-        if mask is None:
-            continue
-        agreement = Instances.from_masks(drawn.shape, [mask]).iou(drawn)[0]
-        masks.append(mask)
-        quality.append(float((scores * agreement).sum()) / len(views))
-        first, index = members[0]
-        classes.append(int(views[first].classes[index]))
-    fused = Instances.from_masks(
-        views[0].shape, masks, scores=np.array(quality, np.float32), classes=classes
-    )
-    return fused.select(np.argsort(-fused.scores, kind="stable")).nms(0.6)
-
-
-def _together(views: Sequence[Instances], iou: float) -> Iterator[list[tuple[int, int]]]:
-    """Groups of (view, index) that show one organoid, the surest member first; each instance in one group."""
-    free = [np.ones(len(view), bool) for view in views]
-    pairs = [(a, b) for a in range(len(views)) for b in range(len(views)) if a != b]
-    overlap = {(a, b): views[a].iou(views[b]) for a, b in pairs}
-    order = [(-float(s), v, i) for v, view in enumerate(views) for i, s in enumerate(view.scores)]
-    for _, a, i in sorted(order):
-        if not free[a][i]:
-            continue
-        members = [(a, i)]
-        for b in range(len(views)):
-            if b != a and free[b].any():
-                row = np.where(free[b], overlap[a, b][i], -1.0)
-                if row.max() >= iou:
-                    members.append((b, int(row.argmax())))
-        for b, j in members:
-            free[b][j] = False
-        yield members

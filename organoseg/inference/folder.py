@@ -69,7 +69,7 @@ def _check_settings(out: Path, settings: dict[str, object]) -> None:
     path = out / SETTINGS
     if path.exists() and read_json(path) != settings:
         raise UsageError(
-            "this folder holds results of another model or threshold",
+            "this folder holds results of another model, threshold or way of looking",
             where=out,
             remedy="Give another --out, or remove the folder.",
         )
@@ -84,6 +84,7 @@ def predict_folder(
     device: str | None = None,
     precision: str = "auto",
     write: Sequence[str] = USUAL,
+    thorough: bool = False,
 ) -> int:
     """Segment images and folders of images into ``out``.
 
@@ -102,13 +103,13 @@ def predict_folder(
     DataError
         No images, or no model.
     UsageError
-        ``write`` has an unknown name, or ``out`` holds results of another model or threshold.
+        ``write`` has an unknown name, or ``out`` holds results of another model, threshold or way of looking.
     RunError
         ``out`` cannot be made.
     """
     writers = parse_writers(write)
-    ready = load_model(model, device, precision)
-    threshold = ready.description.score_threshold if score_threshold is None else score_threshold
+    ready = load_model(model, device, precision, thorough)
+    threshold = ready.score_threshold if score_threshold is None else score_threshold
     jobs = _jobs(paths, out)
     try:
         out.mkdir(parents=True, exist_ok=True)
@@ -118,7 +119,12 @@ def predict_folder(
             where=out,
             remedy="Check permissions and the path.",
         ) from error
-    _check_settings(out, {"model": ready.description.identity, "score_threshold": threshold})
+    settings = {
+        "model": ready.description.identity,
+        "score_threshold": threshold,
+        "thorough": thorough,
+    }
+    _check_settings(out, settings)
     failed: list[tuple[str, str]] = []
     for job in _shown(jobs):
         if job.done(out, writers):

@@ -28,6 +28,9 @@ class ModelDescription(BaseModel):
     options: dict[str, Any] = Field(default_factory=dict)
     classes: dict[int, str] = Field(default_factory=lambda: {1: "organoid"})
     score_threshold: float = Field(0.3, ge=0, le=1, description="scores from here on are reported")
+    thorough_threshold: float | None = Field(
+        None, ge=0, le=1, description="the same for `predict --thorough`, whose scores are others"
+    )
     pixel_size: float | None = Field(
         None, gt=0, description="µm per px of the training images, if known"
     )
@@ -64,6 +67,7 @@ def save_model(
     classes: Mapping[int, str],
     score_threshold: float,
     trained_with: Mapping[str, Any],
+    thorough_threshold: float | None = None,
 ) -> ModelDescription:
     """Write a model folder; the description, written last, makes it whole."""
     from safetensors.torch import save
@@ -78,6 +82,7 @@ def save_model(
         options=dict(options),
         classes=dict(classes),
         score_threshold=score_threshold,
+        thorough_threshold=thorough_threshold,
         pixel_size=None,
         weights_sha256=hashlib.sha256(data).hexdigest(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -9,20 +11,22 @@ from organoseg.core import Instances
 from organoseg.dataset import LabelledDataset
 from organoseg.evaluation import average_precision
 from organoseg.inference.image import segment_image
+from organoseg.models.ensemble import Thorough
 
 #: Low enough for the tail of the precision-recall curve.
 FLOOR = 0.05
 
 
 def predict_dataset(
-    module: nn.Module, dataset: LabelledDataset, device: torch.device
+    module: nn.Module, dataset: LabelledDataset, device: torch.device, thorough: bool = False
 ) -> tuple[dict[str, Instances], dict[str, Instances]]:
     """Predictions and ground truth by image name; the module keeps its mode."""
+    looks: Any = Thorough(module) if thorough else module  # type: ignore[arg-type]
     was_training = module.training
     module.eval()
     predicted, truth = {}, {}
     for item in dataset:
-        predicted[item.image.name] = segment_image(module, item.image, FLOOR, device)
+        predicted[item.image.name] = segment_image(looks, item.image, FLOOR, device)
         truth[item.image.name] = item.instances
     module.train(was_training)
     return predicted, truth

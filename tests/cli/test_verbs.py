@@ -134,6 +134,7 @@ def test_predict_hands_on_every_path_and_its_exit_code(monkeypatch: pytest.Monke
         device=None,
         precision="auto",
         write=["labels"],
+        thorough=False,
     )
 
 

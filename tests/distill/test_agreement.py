@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from organoseg.core import Instances, Mask
-from organoseg.distill.pseudo_labels import agree
+from organoseg.models.ensemble import agree
 
 
 def seen(*squares: tuple[int, int, int, float]) -> Instances:

@@ -180,7 +180,7 @@ def test_results_of_two_models_are_never_mixed(
     before = stamps(out)
     second = save(tmp_path / "second", 1) if other == "model" else model
     threshold = 0.5 if other == "threshold" else None
-    with pytest.raises(UsageError, match="results of another model or threshold") as caught:
+    with pytest.raises(UsageError, match="results of another model, threshold") as caught:
         predict_folder([images], second, out, threshold)
     assert caught.value.where == str(out)
     assert stamps(out) == before
@@ -310,3 +310,24 @@ def test_a_copied_model_folder_gives_the_same(images: Path, model: Path, tmp_pat
     copy = shutil.copytree(model, tmp_path / "copy")
     a, b = (organoseg.predict(images / "single.png", m) for m in (model, copy))
     assert a.to_rles() == b.to_rles()
+
+
+def test_a_thorough_look_has_its_own_threshold_and_its_own_folder(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="thorough look"):
+        predict_folder([images], model, tmp_path / "out", thorough=True)
+    out = tmp_path / "thorough"
+    assert main(["predict", str(images), "--model", str(model), "--out", str(out),
+                 "--thorough", "--score-threshold", "0.2"]) == 0  # fmt: skip
+    with pytest.raises(UsageError, match="way of looking"):
+        predict_folder([images], model, out, 0.2)
+
+
+def test_a_thorough_look_finds_what_views_agree_on(images: Path, model: Path) -> None:
+    image = images / "single.png"
+    plain = load_model(model).segment(image, 0.05)
+    thorough = load_model(model, thorough=True).segment(image, 0.05)
+    assert thorough.shape == plain.shape
+    assert (np.diff(thorough.scores) <= 0).all()
+    assert len(thorough) == 0 or thorough.scores.max() <= 1
