@@ -9,8 +9,9 @@ from organoseg.core.errors import (
 )
 from organoseg.core.files import atomic_write, read_json, write_bytes, write_json, write_text
 from organoseg.core.hashing import file_hash, pixel_hash
-from organoseg.core.image import Image, normalised
+from organoseg.core.image import Image
 from organoseg.core.instances import Instances
+from organoseg.core.intensity import Intensity, normalised
 from organoseg.core.mask import Mask
 from organoseg.core.voting import vote
 
@@ -18,6 +19,7 @@ __all__ = [
     "DataError",
     "Image",
     "Instances",
+    "Intensity",
     "Mask",
     "MissingPartError",
     "OrganosegError",

@@ -79,23 +79,3 @@ class Image:
                 remedy="Choose one time, channel and focus plane, or project them, first",
             )
         return self.pixels.reshape(self.shape)
-
-
-def normalised(pixels: NDArray[Any], where: str | None = None) -> NDArray[np.float32]:
-    """(x - mean) / (2.5 * standard deviation) of one plane: (H, W) of any dtype -> float32 (H, W).
-
-    A constant image gives zeros. DataError (naming `where`) on NaN, infinity or another shape.
-    """
-    if pixels.ndim != 2 or pixels.size == 0:
-        raise DataError(f"One plane (H, W) is needed, not shape {pixels.shape}", where=where)
-    low, high = pixels.min(), pixels.max()
-    if not (np.isfinite(low) and np.isfinite(high)):
-        raise DataError(
-            "The image has NaN or infinite pixels", where=where, remedy="Replace them first"
-        )
-    if low == high:
-        return np.zeros(pixels.shape, np.float32)
-    values = pixels.astype(np.float64)
-    values -= values.mean()
-    deviation = math.sqrt(float(np.square(values).mean()))
-    return (values / (2.5 * deviation)).astype(np.float32)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from organoseg.core import DataError, Image, MissingPartError, UsageError, normalised, pixel_hash
+from organoseg.core import DataError, Image, MissingPartError, UsageError, pixel_hash
 
 GREY = np.arange(12, dtype=np.uint8).reshape(3, 4)
 
@@ -54,26 +54,6 @@ def test_identity_is_of_the_picture_not_of_its_layout(pixels):
     changed = pixels.copy()
     changed[1, 2] = 1 if pixels[1, 2] != 1 else 2
     assert first != pixel_hash(changed)
-
-
-@given(hnp.arrays(np.uint16, (4, 6)), st.integers(1, 5))
-def test_normalised_has_mean_0_and_deviation_0_4_whatever_the_gain(pixels, gain):
-    out = normalised(pixels)
-    assert out.dtype == np.float32
-    if pixels.min() == pixels.max():
-        assert not out.any()
-        return
-    assert out.mean() == pytest.approx(0, abs=1e-5)
-    assert out.std() == pytest.approx(0.4, rel=1e-4)
-    assert np.allclose(out, normalised(pixels.astype(np.float32) * gain + 7), atol=1e-3)
-
-
-@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
-def test_normalised_refuses_what_is_no_number(bad):
-    pixels = GREY.astype(np.float32)
-    pixels[1, 1] = bad
-    with pytest.raises(DataError, match=r"a\.tif"):
-        normalised(pixels, "a.tif")
 
 
 def test_errors_say_what_where_and_what_to_do_also_from_a_worker():
