@@ -39,13 +39,17 @@ class Block:
 
 @dataclass(frozen=True, eq=False)
 class Blocks:
-    """The plan of the stream. ``crop``: side in px; ``reads`` a block, ``crops`` a read."""
+    """The plan of the stream. ``crop``: side in px; ``reads`` a block, ``crops`` a read.
+
+    A plane of at most ``whole`` px a side is taken whole.
+    """
 
     draws: Draws
     seed: int
     crop: int
     reads: int = 16
     crops: int = 8
+    whole: int = 0
 
     @property
     def size(self) -> int:
@@ -92,7 +96,8 @@ class Blocks:
                 np.searchsorted(weights, luck[:, 0] * weights[-1], side="right"), len(inside) - 1
             )
         ]
-        high, wide = (min(self.crop, side) for side in array.size)
+        crop = self.whole if max(array.size) <= self.whole else self.crop
+        high, wide = (min(crop, side) for side in array.size)
         tops = _starts(
             y[chosen] + luck[:, 1] * draws.cells.height[rows][chosen],
             top,

@@ -96,6 +96,8 @@ class Sampler:
         How many crops are cut from chunks that were read once.
     memory
         Most bytes that crops read ahead may take.
+    whole
+        A plane of at most this side, px, is taken whole, even where it is larger than ``crop``.
     alpha
         0: every group is drawn alike; 1: by its size.
 
@@ -120,6 +122,7 @@ class Sampler:
         memory: int = 1 << 29,
         accelerator: Accelerator = "zarr",
         cache: CacheSettings | None = None,
+        whole: int = 0,
         alpha: float = 0.5,
     ) -> None:
         if crop < 1 or crops_per_read < 1:
@@ -133,7 +136,7 @@ class Sampler:
         self.draws: Draws = make_draws(
             self.manifest, z=z, exclude=exclude, exclude_groups=exclude_groups, alpha=alpha
         )
-        self.blocks = Blocks(self.draws, seed, crop, crops=crops_per_read)
+        self.blocks = Blocks(self.draws, seed, crop, crops=crops_per_read, whole=whole)
         self._make_reader = _MakeReader(accelerator, cache)
         self._reader = self._make_reader()
         self._lost: set[Lost] = set()
@@ -149,7 +152,7 @@ class Sampler:
     @property
     def _block_bytes(self) -> int:
         # Four bytes a pixel: whatever the archive's dtypes are.
-        return self.blocks.size * self.crop**2 * 4
+        return self.blocks.size * max(self.crop, self.blocks.whole) ** 2 * 4
 
     @property
     def quarantined(self) -> frozenset[Lost]:

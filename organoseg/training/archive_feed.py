@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from organoseg.archive.manifest import Manifest
 from organoseg.archive.sampler import Sample, Sampler, SampleSource
 from organoseg.core import DataError, Image, Intensity
 from organoseg.distill.views import WEAK, Geometry, Photometry, change_light, take_crop
 from organoseg.training.feed import UNLABELLED, UnlabelledBatch
+
+if TYPE_CHECKING:
+    from organoseg.archive.catalogue import Catalogue
 
 Pixels = NDArray[np.float32]
 #: A plane up to this side (px) is labelled whole; of a larger one a window is.
@@ -32,10 +37,9 @@ class PoolImage:
 
 
 class PoolSource:
-    """Images for `organoseg.distill.pool`, drawn once; an `ImageSource`.
+    """Images for `organoseg.distill.pool`; an `ImageSource` with the intensity of each.
 
-    A pool keeps indices and reads its images again for each crop: they are read from the archive each time, the k-th
-    always the same.
+    The k-th is always the same, and read from the archive each time; only its place is remembered by the pool.
     """
 
     def __init__(self, sampler: SampleSource, size: int) -> None:
@@ -52,19 +56,30 @@ class PoolSource:
         return PoolImage(_image(sample), sample.intensity)
 
     def read(self, index: int) -> Image:
-        """The image at an index, already normalised: float32, middle grey 0."""
-        found = self.sample(index)
-        return Image(found.normalised(), name=found.image.name, group=found.image.group)
+        """The image at an index, as stored."""
+        return self.sample(index).image
+
+    def normalised(self, index: int) -> Pixels:
+        """The image at an index as the networks want it: by its whole plane's percentiles, not the window's."""
+        return self.sample(index).normalised()
 
 
-def pool_side(side: int) -> int:
-    """The side of the windows that a pool is made of; planes up to `WHOLE` px are taken whole."""
-    return max(side, WHOLE)
+def pool_source(catalogue: Catalogue | Manifest, n: int, side: int, **settings: Any) -> PoolSource:
+    """``n`` images of an archive: whole planes up to `WHOLE` px, windows of at most ``side`` px of larger ones.
+
+    ``settings`` are those of `Sampler` (seed, exclude, z, cache, ...).
+    """
+    sampler = Sampler(
+        catalogue, crop=side, whole=WHOLE, **{"crops_per_read": 1, "memory": 1 << 30, **settings}
+    )
+    return PoolSource(sampler, n)
 
 
-def sample_images(sampler: SampleSource, n: int) -> Iterator[PoolImage]:
-    """The first ``n`` images of a sampler whose crop is `pool_side`, in order."""
-    source = PoolSource(sampler, n)
+def sample_images(
+    catalogue: Catalogue | Manifest, n: int, side: int, **settings: Any
+) -> Iterator[PoolImage]:
+    """The images of `pool_source`, in order."""
+    source = pool_source(catalogue, n, side, **settings)
     return (source.sample(index) for index in range(n))
 
 
