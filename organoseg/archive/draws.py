@@ -71,7 +71,9 @@ def make_draws(
 
     Raises DataError when nothing may be drawn.
     """
-    views = views_of(manifest, z, forbidden_planes(manifest, exclude, exclude_groups))
+    forbidden = forbidden_planes(manifest, exclude, exclude_groups)
+    # A plane that could not be read when it was indexed has no intensity, and none would be right.
+    views = views_of(manifest, z, forbidden | ~np.isfinite(manifest.planes.middle))
     cells = _cells_of(manifest, views)
     cells = cells.rows(~cells_hit(manifest, views, cells))
     if not len(cells):

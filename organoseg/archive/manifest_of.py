@@ -12,7 +12,7 @@ from organoseg.archive.manifest import ArrayRef, Cells, Lost, Manifest, Planes
 from organoseg.core import DataError
 
 if TYPE_CHECKING:
-    from organoseg.archive.catalogue import Catalogue
+    from organoseg.archive.catalogue import Catalogue, ImageRecord, StoreRecord
 
 QUARANTINE = "quarantine.csv"
 
@@ -46,7 +46,7 @@ def manifest_of(catalogue: Catalogue) -> Manifest:
     )
 
 
-def _array(image: Any, store: Any) -> ArrayRef:
+def _array(image: ImageRecord, store: StoreRecord) -> ArrayRef:
     return ArrayRef(
         image=image.id,
         url=store.url,
@@ -57,7 +57,7 @@ def _array(image: Any, store: Any) -> ArrayRef:
         stored=tuple(image.shards or image.chunks),
         group=image.group,
         name=image.name,
-        signature=store.signature or "",
+        signature=image.signature,
     )
 
 
@@ -68,9 +68,7 @@ def _places(images: Any, at: dict[int, int]) -> Any:
 
 def _twins(ids: Any, duplicate_of: Any) -> Any:
     """The id of the first of each set of duplicates; a duplicate of a duplicate belongs to the same set."""
-    root = {
-        int(i): int(d) for i, d in zip(ids, duplicate_of, strict=True) if d is not None and d >= 0
-    }
+    root = {int(i): int(d) for i, d in zip(ids, duplicate_of, strict=True) if d >= 0}
 
     def first(number: int) -> int:
         seen = {number}

@@ -46,7 +46,7 @@ def archives(draw: st.DrawFn) -> tuple[Manifest, set[tuple[int, ...]], set[str]]
     return manifest, excluded, groups
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
 @given(archives(), st.sampled_from(Z), st.integers(0, 2**32))
 def test_nothing_excluded_is_ever_drawn(
     archive: tuple[Manifest, set[tuple[int, ...]], set[str]], z: Any, seed: int

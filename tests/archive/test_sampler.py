@@ -73,7 +73,7 @@ def test_stream_is_the_same_for_all_workers_and_after_a_resume(tmp_path: Path) -
     manifest, _ = stored(tmp_path)
     sampler = Sampler(manifest, crop=48, seed=4)
     whole = [facts(s) for s in take(sampler, 0, 300)]
-    for workers, start in ((1, 0), (2, 37), (0, 129), (0, 256)):
+    for workers, start in ((1, 0), (2, 37), (0, 129)):
         again = take(Sampler(manifest, crop=48, seed=4, memory=1 << 23), start, 40, workers)
         assert [facts(s) for s in again] == whole[start : start + 40]
     assert [facts(sampler[k]) for k in (0, 299, 128)] == [whole[k] for k in (0, 299, 128)]
@@ -98,17 +98,14 @@ def damage(path: Path, how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ["deleted", "flipped", "cut"])
-@pytest.mark.parametrize("workers", [0, 1])
-def test_lost_chunks_are_counted_and_replaced(tmp_path: Path, how: str, workers: int) -> None:
-    if workers and how != "flipped":
-        pytest.skip("one kind of damage is enough for the processes")
+def test_lost_chunks_are_counted_and_replaced(tmp_path: Path, how: str) -> None:
     manifest, pixels = stored(tmp_path, "chunks")
     keys = ["c/0/0/1/0/0", "c/1/0/1/2/1"]
     for number in (0, 1):
         for key in keys:
             damage(tmp_path / f"a.zarr/images/{number}" / key, how)
     sampler = Sampler(manifest, crop=40, seed=2, z="any")
-    found = take(sampler, 0, 700, workers)
+    found = take(sampler, 0, 700)
     for s in found:
         expected = pixels[s.image - 10][s.t, s.c, s.z, s.y : s.y + 40, s.x : s.x + 40]
         np.testing.assert_array_equal(s.pixels, expected)
