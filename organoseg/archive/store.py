@@ -207,8 +207,10 @@ def _image(root: Path, path: str) -> tuple[ArrayRef, list[Entry]]:
             for place, digest in ours.pixel_hashes.items()
         ]
     except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
+        # The second line of pydantic's own text names the field.
+        reason = ": ".join(str(error).split("\n")[:2])
         raise DataError(
-            f"The metadata of image {path} are lost or damaged: {error}", where=root, remedy=_AGAIN
+            f"The metadata of image {path} are lost or damaged: {reason}", where=root, remedy=_AGAIN
         ) from error
     return ref, entries
 

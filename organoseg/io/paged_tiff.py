@@ -84,6 +84,8 @@ class PagedTiff:
             if letter not in "YXS":
                 number = number * int(length) + at.get(letter, 0)
         page = self._series.pages[number]
+        if page is None:
+            raise DataError("The file is incomplete: planes are missing", where=self.path)
         return np.asarray(page.asarray()), str(self._series.keyframe.axes)
 
     def _slice(self, index: tuple[int, ...]) -> tuple[NDArray[Any], str]:
