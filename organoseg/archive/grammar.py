@@ -102,7 +102,7 @@ def _understood(name: str, path: Path, found: re.Match[str], start: int) -> File
     for first, last, axis in spans:
         stack += f"{name[done:first]}<{axis}>"
         done = last
-    fields = {key: said[key] for key in ("plate", "site") if key in said}
+    fields: dict[str, str] = {key: said[key] for key in ("plate", "site") if key in said}
     well = said.get("well")
     if well is None and "row" in said and "column" in said:
         column = said["column"]
