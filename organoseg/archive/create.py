@@ -2,199 +2,151 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import contextlib
 import os
-import shutil
-import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, replace
-from functools import partial
+from collections import deque
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
-from organoseg.archive.entry import Entry, Progress, describe, planes
-from organoseg.archive.store import ERRORS, FORMAT, INDEX, Archive
-from organoseg.core import DataError, Image, RunError, UsageError
-from organoseg.core.files import write_bytes, write_json
-from organoseg.io.formats import find_images, read_image
-
-_Loader = Callable[[], Image]
+from organoseg.archive.build import Build, Done, open_build
+from organoseg.archive.byte_store import is_remote
+from organoseg.archive.entry import Progress
+from organoseg.archive.file_planes import (
+    FileFault,
+    FileStack,
+    Misfit,
+    SourceFile,
+    by_form,
+    rectangles,
+)
+from organoseg.archive.grammar import Grammar
+from organoseg.archive.layout import CHUNK
+from organoseg.archive.picture import picture_of
+from organoseg.archive.sources import Job, StackJob, StoreJob, find_jobs
+from organoseg.archive.store import Archive
+from organoseg.archive.store_planes import store_picture
+from organoseg.core import DataError, Image, UsageError
 
 
 def create_archive(
-    sources: Sequence[Path], out: Path, chunk: int = 512, progress: Progress | None = None
+    sources: Sequence[str | os.PathLike[str]],
+    out: Path,
+    chunk: int = CHUNK,
+    progress: Progress | None = None,
+    grammar: str = "auto",
 ) -> Archive:
-    """Store every image of ``sources`` (files, or folders searched through) in a new archive.
+    """Store every image of ``sources`` in a new archive: files, folders searched through, zarr stores.
 
-    ``chunk`` is the side of a chunk in pixels; ``progress`` is called with (files done, files).
-    Planes of a stack become images of their own. A picture met twice is stored once (see
-    ``duplicates``); a file that cannot be read is listed in ``errors.csv`` and the rest is done.
-    ``out`` appears only when whole. Raises UsageError when ``out`` exists, DataError when there
-    are no images or none can be read.
+    ``grammar``: how file names are understood (`Grammar.of`); planes of one stack become one image. ``chunk``: side
+    of a chunk in px; ``progress`` is called with (files done, files). Memory holds one plane at a time. A picture
+    met twice is stored once (`Archive.duplicates`); a file that cannot be read is listed (`Archive.errors`) and the
+    rest is done.
+
+    ``out`` appears only when whole. After a kill or a full disk the same call goes on where it was. Raises UsageError
+    when ``out`` exists or another command's build is unfinished, DataError when there are no images or none can be
+    read, RunError when the disk does not take it.
     """
-    named = [
-        (path, path.relative_to(source).as_posix() if source.is_dir() else path.name)
-        for source in map(Path, sources)
-        for path in find_images([source])
-    ]
-
-    loaders = [(str(path), partial(_read_as, path, name)) for path, name in named]
-    return _create(loaders, len(loaders), Path(out), chunk, progress)
+    out = _checked(out, chunk)
+    words = Grammar.of(grammar)
+    given = [os.fspath(source) for source in sources]
+    command = {
+        "sources": [s if is_remote(s) else str(Path(s).absolute()) for s in given],
+        "chunk": chunk,
+        "grammar": grammar,
+    }
+    with open_build(out, command, chunk) as build:
+        jobs = find_jobs(given, words)
+        total = sum(job.size for job in jobs)
+        done = 0
+        for job in jobs:
+            if job.key not in build.done:
+                _do(job, build)
+            for _ in range(job.size):
+                done += 1
+                if progress:
+                    progress(done, total)
+        build.complete()
+    return _indexed(out)
 
 
 def create_archive_from_images(
-    images: Iterable[Image], out: Path, chunk: int = 512, progress: Progress | None = None
+    images: Iterable[Image], out: Path, chunk: int = CHUNK, progress: Progress | None = None
 ) -> Archive:
-    """Store images that are already in memory (or made one by one); else as `create_archive`."""
+    """Store images that are already in memory (or made one by one).
 
-    def loaders() -> Iterator[tuple[str, _Loader]]:
-        for image in images:
-            yield image.name, partial(_itself, image)
-
+    As `create_archive`, but an interrupted build leaves nothing to go on with.
+    """
+    out = _checked(out, chunk)
     total = len(images) if isinstance(images, Sequence) else 0
-    return _create(loaders(), total, Path(out), chunk, progress)
+    with open_build(out, None, chunk) as build:
+        for number, image in enumerate(images, start=1):
+            result = Done(str(number))
+            try:
+                build.store(picture_of(image), result)
+            except DataError as error:
+                result.errors.append((image.name, str(error)))
+            build.finish(result)
+            if progress:
+                progress(number, max(total, number))
+        build.complete()
+    return _indexed(out)
 
 
-def _read_as(path: Path, name: str) -> Image:
-    return replace(read_image(path), name=name)
+def _indexed(out: Path) -> Archive:
+    from organoseg.archive.index import index_archive
 
-
-def _itself(image: Image) -> Image:
-    return image
-
-
-def _create(
-    loaders: Iterable[tuple[str, _Loader]],
-    total: int,
-    out: Path,
-    chunk: int,
-    progress: Progress | None,
-) -> Archive:
-    if chunk < 1:
-        raise UsageError(f"A chunk of {chunk} pixels", remedy="Give a positive side, such as 512.")
-    if out.exists():
-        raise UsageError(
-            "The archive exists already and is never overwritten",
-            where=out,
-            remedy="Give another name, or remove it yourself.",
-        )
-    building = _beside(out)
-    try:
-        _fill(building, loaders, total, chunk, progress)
-        building.chmod(0o755)
-        if hasattr(os, "sync"):
-            # The name may only appear on disk after every chunk has.
-            os.sync()
-        building.rename(out)
-    except OSError as error:
-        raise RunError(
-            f"The archive cannot be written: {error.strerror or error}",
-            where=out,
-            remedy="Check free space and permissions; nothing was left behind.",
-        ) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+    index_archive(out)
     return Archive.open(out)
 
 
-def _beside(out: Path) -> Path:
+def _checked(out: Path, chunk: int) -> Path:
+    if chunk < 1:
+        raise UsageError(f"A chunk of {chunk} pixels", remedy="Give a positive side, such as 512.")
+    return Path(out)
+
+
+def _do(job: Job, build: Build) -> None:
+    done = Done(job.key)
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix=".archive-", suffix=".partial", dir=out.parent))
-    except OSError as error:
-        raise RunError(
-            f"The archive cannot be written there: {error.strerror or error}",
-            where=out,
-            remedy="Check the path and its permissions.",
-        ) from error
+        if isinstance(job, StoreJob):
+            _do_store(job, build, done)
+        else:
+            _do_stack(job, build, done)
+    except BaseException:
+        build.abandon(done)
+        raise
+    build.finish(done)
 
 
-def _fill(
-    root: Path,
-    loaders: Iterable[tuple[str, _Loader]],
-    total: int,
-    chunk: int,
-    progress: Progress | None,
-) -> None:
-    import zarr
+def _do_store(job: StoreJob, build: Build, done: Done) -> None:
+    try:
+        build.store(store_picture(job.image), done)
+    except DataError as error:
+        array = job.image.array
+        done.errors.append((f"{array.url}/{array.path}", str(error)))
 
-    group = zarr.open_group(root, mode="w", zarr_format=3, attributes={"organoseg": FORMAT})
-    entries: list[Entry] = []
-    stored: dict[str, str] = {}
-    duplicates: dict[str, str] = {}
-    errors: list[tuple[str, str]] = []
-    for done, (file, load) in enumerate(loaders, start=1):
+
+def _do_stack(job: StackJob, build: Build, done: Done) -> None:
+    """Store a stack; what cannot be read of it is left out, what does not fit becomes an image of its own."""
+    waiting = deque(rectangles(job.files))
+    while waiting:
+        files = waiting.popleft()
         try:
-            found = list(planes(load()))
+            with contextlib.closing(FileStack(files, job.group, job.fields)) as stack:
+                build.store(stack.picture, done)
+        except FileFault as fault:
+            done.errors.append((str(fault.file.path), str(fault.error)))
+            waiting.extendleft(_sorted_out([f for f in files if f != fault.file], done))
+        except Misfit:
+            parts = _sorted_out(files, done)
+            one_form = len(parts) == 1 and len(parts[0]) == len(files)
+            waiting.extendleft([[file] for file in reversed(files)] if one_form else parts)
         except DataError as error:
-            errors.append((file, str(error)))
-            found = []
-        for image in found:
-            entry = describe(image, f"images/{len(entries):08d}")
-            if entry.pixel_hash in stored:
-                duplicates[entry.name] = stored[entry.pixel_hash]
-                continue
-            _store(group, entry, image, chunk)
-            stored[entry.pixel_hash] = entry.name
-            entries.append(entry)
-        if progress:
-            progress(done, max(total, done))
-    if not entries:
-        raise _nothing_readable(errors)
-    if errors:
-        write_bytes(root / ERRORS, _errors_csv(errors))
-    index = {
-        "format": FORMAT,
-        "chunk": chunk,
-        "entries": [asdict(entry) for entry in entries],
-        "duplicates": duplicates,
-    }
-    write_json(root / INDEX, index)
+            done.errors.extend((str(file.path), str(error)) for file in files)
 
 
-def _store(group: Any, entry: Entry, image: Image, chunk: int) -> None:
-    from zarr.codecs import Crc32cCodec, ZstdCodec
-
-    array = group.create_array(
-        entry.key,
-        shape=entry.shape,
-        dtype=entry.dtype,
-        chunks=(min(chunk, entry.shape[0]), min(chunk, entry.shape[1])),
-        # The checksum comes last, so that damage is noticed before zstd sees it.
-        compressors=[ZstdCodec(level=3), Crc32cCodec()],
-        attributes={
-            "name": entry.name,
-            "group": entry.group,
-            "pixel_hash": entry.pixel_hash,
-            "pixel_size": entry.pixel_size,
-        },
-        dimension_names=("y", "x"),
-        # An all-zero chunk is written too: a chunk that is not there is then always a loss.
-        config={"write_empty_chunks": True},
-    )
-    array[:] = image.plane()
-
-
-def _nothing_readable(errors: Sequence[tuple[str, str]]) -> DataError:
-    if not errors:
-        return DataError("There are no images to archive", remedy="Give a folder that holds some.")
-    shown = "; ".join(reason for _, reason in errors[:5])
-    return DataError(
-        f"None of {len(errors)} images could be read: {shown}",
-        remedy="Check that they are whole and of a supported format.",
-    )
-
-
-def _errors_csv(errors: Iterable[tuple[str, str]]) -> bytes:
-    text = io.StringIO(newline="")
-    writer = csv.writer(text)
-    writer.writerow(["file", "reason"])
-    for row in errors:
-        writer.writerow([_plain(cell) for cell in row])
-    return text.getvalue().encode("utf-8")
-
-
-def _plain(cell: str) -> str:
-    # A spreadsheet would run a cell that starts like a formula.
-    return f"'{cell}" if cell[:1] in {"=", "+", "-", "@", "\t", "\r"} else cell
+def _sorted_out(files: Sequence[SourceFile], done: Done) -> list[list[SourceFile]]:
+    """Stacks of files that fit together, last first; those that cannot be read go to the errors."""
+    parts, faults = by_form(files)
+    done.errors.extend((str(fault.file.path), str(fault.error)) for fault in faults)
+    return [stack for part in parts for stack in rectangles(part)][::-1]

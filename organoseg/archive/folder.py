@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from organoseg.archive.entry import Entry, Pixels, UnlabelledSource, describe, fill, planes, window
-from organoseg.archive.store import INDEX, Archive
+from organoseg.archive.store import Archive
 from organoseg.core import DataError, Image
 from organoseg.io.formats import find_images, read_image
 
@@ -92,7 +92,7 @@ class FolderArchive:
 def open_unlabelled(path: Path) -> UnlabelledSource:
     """The archive, or plain folder of images, at ``path``; DataError when it is neither."""
     path = Path(path)
-    if (path / INDEX).is_file() or (path / "zarr.json").is_file() or path.suffix == ".zarr":
+    if (path / "zarr.json").is_file() or path.suffix == ".zarr":
         return Archive.open(path)
     if not path.is_dir():
         raise DataError(

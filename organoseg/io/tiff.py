@@ -14,7 +14,7 @@ from organoseg.io.damage import decoding
 from organoseg.io.grey import grey, supported
 
 if TYPE_CHECKING:
-    from tifffile import TiffFile, TiffPage
+    from tifffile import TiffFile, TiffPage, TiffPageSeries
 
 PixelSize = tuple[float, float]
 
@@ -56,17 +56,23 @@ class TiffReader:
         with decoding(path, "TIFF"), tifffile.TiffFile(path) as tif:
             pixels, axes = _read(tif, path)
             pixels, axes = _ordered(pixels, axes)
-            size = _pixel_size(tif)
+            size = pixel_size_of(tif)
         return Image(supported(pixels, path), axes, size, path.name)
 
 
 def _read(tif: "TiffFile", path: Path) -> tuple[NDArray[Any], str]:
     """Pixels as stored and tifffile's letters for their axes."""
     first = tif.pages.first
-    _check_whole(tif, path)
+    check_whole(tif, path)
     if len(tif.pages) == 1:
         # The page itself: OME text that contradicts it (EVOS) does not come into play.
-        return _decoded(first, first.asarray()), first.axes
+        return decoded(first, first.asarray()), first.axes
+    series = full_series(tif, path)
+    return decoded(first, series.asarray()), series.axes
+
+
+def full_series(tif: "TiffFile", path: Path) -> "TiffPageSeries":
+    """The one image of the file at its full size; DataError when there are several."""
     full = [series for series in tif.series if not series.keyframe.is_reduced]
     if len(full) != 1:
         shapes = ", ".join("x".join(map(str, series.shape)) for series in full[:5])
@@ -75,10 +81,10 @@ def _read(tif: "TiffFile", path: Path) -> tuple[NDArray[Any], str]:
             where=path,
             remedy="Export each as a file of its own",
         )
-    return _decoded(first, full[0].asarray()), full[0].axes
+    return full[0]
 
 
-def _check_whole(tif: "TiffFile", path: Path) -> None:
+def check_whole(tif: "TiffFile", path: Path) -> None:
     """Refuse a file that ends before its pixels do: decoders fill the rest with zeros."""
     size = path.stat().st_size
     for page in tif.pages:
@@ -100,7 +106,7 @@ def _next_page(tif: "TiffFile") -> int:
     return int(offset)
 
 
-def _decoded(page: "TiffPage", pixels: NDArray[Any]) -> NDArray[Any]:
+def decoded(page: "TiffPage", pixels: NDArray[Any]) -> NDArray[Any]:
     """Stored values turned to brightness: palettes looked up, white-is-zero inverted."""
     if page.photometric == 3 and page.colormap is not None:
         colours = np.moveaxis(np.asarray(page.colormap), 0, -1)[pixels]
@@ -120,15 +126,24 @@ def _ordered(pixels: NDArray[Any], axes: str) -> tuple[NDArray[Any], str]:
     ]
     pixels = pixels.reshape([pixels.shape[i] for i in keep])
     axes = "".join(axes[i] for i in keep)
-    if "Z" not in axes:
-        axes = re.sub("[IQ]", "Z", axes, count=1)
+    axes = stack_axes(axes, pixels.shape)
     order = [axes.index(a) for a in "TCZYX" if a in axes]
     if len(order) != len(axes) or pixels.ndim != len(axes):
         raise ValueError(f"axes {axes} of {pixels.shape} are not among T, C, Z, Y, X")
     return pixels.transpose(order), "".join(axes[i] for i in order)
 
 
-def _pixel_size(tif: "TiffFile") -> PixelSize | None:
+def stack_axes(axes: str, shape: tuple[int, ...]) -> str:
+    """The axes, with the first of several pages whose meaning is not stated taken as focus planes."""
+    if "Z" in (a for a, n in zip(axes, shape, strict=False) if n > 1):
+        return axes
+    for place, (axis, length) in enumerate(zip(axes, shape, strict=False)):
+        if axis in "IQ" and length > 1:
+            return axes[:place].replace("Z", "_") + "Z" + axes[place + 1 :].replace("Z", "_")
+    return axes
+
+
+def pixel_size_of(tif: "TiffFile") -> PixelSize | None:
     """(y, x) in µm as OME or ImageJ state it, or None."""
     if tif.is_ome and tif.ome_metadata:
         return _ome_pixel_size(tif.ome_metadata)

@@ -46,9 +46,9 @@ def spoil(path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def stored(tmp_path_factory: pytest.TempPathFactory) -> Archive:
-    """One 100 x 70 image in chunks of 32, and a small one."""
+    """One 100 x 70 image in chunks of 8 and shards of 64, and a small one."""
     images = [Image(pixels(0, (100, 70)), name="large"), Image(pixels(1, (10, 12)), name="small")]
-    return create_archive_from_images(images, tmp_path_factory.mktemp("a") / "a.zarr", chunk=32)
+    return create_archive_from_images(images, tmp_path_factory.mktemp("a") / "a.zarr", chunk=8)
 
 
 def test_a_folder_becomes_an_archive_that_gives_it_back(folder: Path, tmp_path: Path) -> None:
@@ -87,9 +87,8 @@ def test_a_whole_zarr_reader_sees_plain_arrays(folder: Path, tmp_path: Path) -> 
     import zarr
 
     archive = create_archive([folder], tmp_path / "a.zarr")
-    array = zarr.open_group(archive.path, mode="r")["images/00000000"]
+    array = zarr.open_group(archive.path, mode="r")["images/00000000/0"]
     assert np.array_equal(array[:], pixels(0))
-    assert array.attrs["name"] == "A01/one.png"
     assert array.metadata.dimension_names == ("y", "x")
 
 
@@ -186,7 +185,7 @@ def damaged(stored: Archive, tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("how", ["missing", "flipped", "cut", "empty"])
 def test_a_damaged_chunk_is_named_and_the_rest_is_readable(damaged: Path, how: str) -> None:
-    chunk = damaged / "images" / "00000000" / "c" / "2" / "1"
+    chunk = damaged / "images" / "00000000" / "0" / "c" / "1" / "0"
     content = bytearray(chunk.read_bytes())
     if how == "missing":
         chunk.unlink()
@@ -197,15 +196,15 @@ def test_a_damaged_chunk_is_named_and_the_rest_is_readable(damaged: Path, how: s
         chunk.write_bytes(content[:-5] if how == "cut" else b"")
     archive = Archive.open(damaged)
     assert archive.crop(0, 0, 0, 64, 30).shape == (64, 30)
-    with pytest.raises(DataError, match=r"Chunk c/2/1 of array images/00000000 \(large\)"):
-        archive.crop(0, 60, 40, 20, 20)
+    with pytest.raises(DataError, match=r"Chunk c/1/0 .*of array images/00000000/0 \(large\)"):
+        archive.crop(0, 60, 0, 40, 64)
     problems = archive.check()
     assert len(problems) == 1
-    assert "c/2/1" in problems[0]
+    assert "c/1/0" in problems[0]
 
 
 def test_swapped_pixels_are_noticed_by_check(damaged: Path) -> None:
-    chunks = damaged / "images" / "00000000" / "c"
+    chunks = damaged / "images" / "00000000" / "0" / "c"
     shutil.copy(chunks / "0" / "0", chunks / "1" / "0")
     assert "not the pixels that were stored" in Archive.open(damaged).check()[0]
 
@@ -217,32 +216,34 @@ def test_a_lost_array_is_named(damaged: Path) -> None:
 
 
 def _edit(path: Path, **changes: Any) -> None:
-    index = json.loads(path.read_text())
-    index.update(changes)
-    path.write_text(json.dumps(index))
+    fields = json.loads(path.read_text())
+    fields["attributes"]["organoseg"].update(changes)
+    path.write_text(json.dumps(fields))
 
 
 def test_what_is_not_an_archive_is_refused_with_a_remedy(damaged: Path, tmp_path: Path) -> None:
-    index = damaged / "index.json"
+    root = damaged / "zarr.json"
     for path in (tmp_path / "gone.zarr", tmp_path):
         with pytest.raises(DataError, match="archive create"):
             Archive.open(path)
-    _edit(index, format="organoseg archive 99")
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "index.json").write_text("{}")
+    with pytest.raises(DataError, match=r"earlier version .*archive create"):
+        Archive.open(tmp_path / "old")
+    _edit(root, format="organoseg archive 99")
     with pytest.raises(DataError, match="Not an archive of this version"):
         Archive.open(damaged)
-    _edit(index, format="organoseg archive 1", entries=[])
-    with pytest.raises(DataError, match="has no images"):
-        Archive.open(damaged)
-    index.write_text("{")
+    root.write_text("{")
     with pytest.raises(DataError, match="JSON"):
         Archive.open(damaged)
 
 
-def test_an_index_cannot_lead_out_of_the_archive(damaged: Path) -> None:
-    entries = json.loads((damaged / "index.json").read_text())["entries"]
-    entries[0]["key"] = "../../secret"
-    _edit(damaged / "index.json", entries=entries)
-    with pytest.raises(DataError, match=r"entries\.0\.key"):
+def test_damaged_metadata_of_an_image_are_named(damaged: Path) -> None:
+    _edit(damaged / "images" / "00000001" / "zarr.json", pixel_hashes={})
+    with pytest.raises(DataError, match=r"image images/00000001 .*pixel_hashes"):
+        Archive.open(damaged)
+    shutil.rmtree(damaged / "images")
+    with pytest.raises(DataError, match="has no images"):
         Archive.open(damaged)
 
 

@@ -1,0 +1,310 @@
+"""Find the images in a listed zarr store: ours, OME-Zarr 0.4 and 0.5, plates, series, bare arrays, nested stores."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from organoseg.archive.catalogue import ImageRecord
+from organoseg.archive.listing import Listing
+
+_AXES = "tczyx"
+_UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "µm": 1.0, "um": 1.0}
+_CHECKS = {
+    "crc32c",
+    "crc32",
+    "fletcher32",
+    "adler32",
+    "zlib",
+    "gzip",
+    "numcodecs.crc32",
+    "numcodecs.zlib",
+}
+#: Side of a cell (px) where chunks are larger than `_LARGEST`.
+_CELL, _LARGEST = 512, 1024
+
+
+@dataclass(frozen=True)
+class Found:
+    """``images`` (ids and stores 0) with what ours know: ``hashes`` by path; ``problems``: (path, reason)."""
+
+    images: list[ImageRecord] = field(default_factory=list)
+    hashes: dict[str, dict[str, str]] = field(default_factory=dict)
+    problems: list[tuple[str, str]] = field(default_factory=list)
+    kind: str = "zarr"
+
+
+@dataclass(frozen=True)
+class _Array:
+    shape: tuple[int, ...]
+    dtype: str
+    chunks: tuple[int, ...]
+    shards: tuple[int, ...] | None
+    codec: str
+    checksummed: bool
+    names: tuple[str | None, ...]
+
+
+class _Bad(Exception):
+    """What is wrong with one image."""
+
+
+def walk(listing: Listing) -> Found:
+    """Every image in the store; what cannot be one is a problem, not an error."""
+    arrays, groups, problems = _nodes(listing)
+    found = Found(problems=[*listing.closed, *problems], kind=_kind(groups))
+    claimed: set[str] = set()
+    folders = _folders(listing)
+    children: dict[str, list[str]] = {}
+    for path in arrays:
+        children.setdefault(path.rpartition("/")[0], []).append(path)
+    for path in sorted(groups):
+        attrs = groups[path]
+        inner = attrs.get("ome", attrs)
+        if not isinstance(inner, dict) or "multiscales" not in inner:
+            continue
+        scales = inner["multiscales"] if isinstance(inner["multiscales"], list) else []
+        named = {_join(path, str(d.get("path"))) for s in scales if isinstance(s, dict)
+                 for d in s.get("datasets") or [] if isinstance(d, dict)}  # fmt: skip
+        claimed |= named & arrays.keys()
+        # A folder of numbered arrays belongs to the image even when its metadata is damaged.
+        claimed |= {p for p in children.get(path, ()) if p.rpartition("/")[2].isdigit()}
+        if _is_label(path, inner):
+            continue
+        for scale in scales or [None]:
+            try:
+                image = _image(path, attrs, inner, scale, arrays, groups, listing.url)
+                _add(found, image, attrs, listing, folders)
+            except (_Bad, KeyError, TypeError, ValueError, AttributeError) as error:
+                found.problems.append((path, f"metadata: {error}"))
+    for path in sorted(set(arrays) - claimed):
+        if _is_label(path, {}) or "/tables/" in f"/{path}/":
+            continue
+        try:
+            _add(found, _bare(path, arrays[path], groups, listing.url), {}, listing, folders)
+        except _Bad as error:
+            found.problems.append((path, str(error)))
+    return found
+
+
+def _kind(groups: dict[str, dict[str, Any]]) -> str:
+    ours = groups.get("", {}).get("organoseg")
+    return "organoseg" if isinstance(ours, dict) and "format" in ours else "zarr"
+
+
+def _nodes(
+    listing: Listing,
+) -> tuple[dict[str, _Array], dict[str, dict[str, Any]], list[tuple[str, str]]]:
+    arrays: dict[str, _Array] = {}
+    groups: dict[str, dict[str, Any]] = {}
+    problems: list[tuple[str, str]] = []
+    for key in listing.keys:
+        path, _, name = key.rpartition("/")
+        if name not in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
+            continue
+        try:
+            data = json.loads(listing.store.get(key) or b"")
+            if not isinstance(data, dict):
+                raise _Bad("not an object")
+            if name == ".zattrs":
+                groups.setdefault(path, {}).update(data)
+            elif name == ".zgroup":
+                groups.setdefault(path, {})
+            elif name == ".zarray":
+                arrays[path] = _array_v2(data)
+            elif data.get("node_type") == "array":
+                arrays[path] = _array_v3(data)
+            else:
+                groups[path] = dict(data.get("attributes") or {})
+        except (
+            _Bad,
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            OSError,
+        ) as error:
+            problems.append((path, f"{name}: {error or 'cannot be read'}"))
+    # The attributes of version 2 arrays are no groups.
+    return arrays, {p: a for p, a in groups.items() if p not in arrays}, problems
+
+
+def _array_v3(data: dict[str, Any]) -> _Array:
+    if not isinstance(data["data_type"], str):
+        raise _Bad(f"data type {data['data_type']} is no picture")
+    chunks = tuple(data["chunk_grid"]["configuration"]["chunk_shape"])
+    codecs, shards = data["codecs"], None
+    if codecs[0]["name"] == "sharding_indexed":
+        shards, chunks = chunks, tuple(codecs[0]["configuration"]["chunk_shape"])
+        codecs = codecs[0]["configuration"]["codecs"]
+    names = [str(codec["name"]) for codec in codecs if codec["name"] != "bytes"]
+    zstd = any(
+        c["name"] == "zstd" and (c.get("configuration") or {}).get("checksum") for c in codecs
+    )
+    if zstd:
+        names = [f"{n}+checksum" if n == "zstd" else n for n in names]
+    return _checked(
+        data["shape"], data["data_type"], chunks, shards, names,
+        zstd or bool(_CHECKS & set(names)), tuple(data.get("dimension_names") or ()),
+    )  # fmt: skip
+
+
+def _array_v2(data: dict[str, Any]) -> _Array:
+    if not isinstance(data["dtype"], str):
+        raise _Bad("a record type is no picture")
+    parts = [
+        *(data.get("filters") or []),
+        *([data["compressor"]] if data.get("compressor") else []),
+    ]
+    names = [str(part["id"]) for part in parts]
+    zstd = any(p["id"] == "zstd" and p.get("checksum") for p in parts)
+    return _checked(
+        data["shape"], data["dtype"], data["chunks"], None, names, zstd or bool(_CHECKS & set(names)), ()
+    )  # fmt: skip
+
+
+def _checked(
+    shape: Any, dtype: str, chunks: Any, shards: Any, names: list[str], checked: bool, dims: Any
+) -> _Array:
+    try:
+        kind = np.dtype(dtype)
+    except TypeError as error:
+        raise _Bad(f"data type {dtype} is no picture") from error
+    if kind.kind not in "buif":
+        raise _Bad(f"data type {dtype} is no picture")
+    shape, chunks = tuple(map(int, shape)), tuple(map(int, chunks))
+    if len(shape) != len(chunks) or min(chunks, default=1) < 1:
+        raise _Bad(f"shape {shape} and chunks {chunks} do not fit")
+    codec = " + ".join(names) or "none"
+    return _Array(shape, kind.name, chunks, shards and tuple(shards), codec, checked, dims)
+
+
+def _image(
+    path: str, attrs: dict[str, Any], inner: dict[str, Any], scale: Any,
+    arrays: dict[str, _Array], groups: dict[str, dict[str, Any]], url: str,
+) -> ImageRecord:  # fmt: skip
+    if not isinstance(scale, dict) or not scale.get("datasets"):
+        raise _Bad("multiscales names no arrays")
+    paths = [_join(path, str(data["path"])) for data in scale["datasets"]]
+    absent = [p for p in paths if p not in arrays]
+    if paths[0] in absent:
+        raise _Bad(f"level {paths[0]} is missing or unusable")
+    levels = [p for p in paths if p not in absent]
+    full = arrays[paths[0]]
+    axes = [a if isinstance(a, str) else str(a["name"]) for a in scale.get("axes") or _AXES]
+    if [len(arrays[p].shape) for p in levels] != [len(axes)] * len(levels):
+        raise _Bad(f"axes {''.join(axes)} do not fit shape {full.shape}")
+    ours = attrs.get("organoseg")
+    ours = ours if isinstance(ours, dict) else {}
+    fields, group = _place(path, groups, url)
+    name = ours.get("name") or scale.get("name") or inner.get("name") or path or _last(url)
+    return _record(
+        full, "".join(axes).lower(), paths[0], str(name), str(ours.get("group") or group),
+        tuple((p, arrays[p].shape) for p in levels), _pixel_size(scale, axes),
+        ours.get("fields") or fields,
+    )  # fmt: skip
+
+
+def _bare(path: str, array: _Array, groups: dict[str, Any], url: str) -> ImageRecord:
+    if len(array.shape) < 2:
+        raise _Bad(f"an array of shape {array.shape} is no picture: it needs y and x")
+    named = "".join(str(n).lower() for n in array.names if n)
+    axes = named if len(named) == len(array.shape) else _AXES[-len(array.shape) :]
+    fields, group = _place(path, groups, url)
+    return _record(
+        array, axes, path, path or _last(url), group, ((path, array.shape),), None, fields
+    )
+
+
+def _record(
+    array: _Array, axes: str, path: str, name: str, group: str, levels: Any, size: Any, fields: Any
+) -> ImageRecord:
+    if len(set(axes)) != len(axes) or set(axes) - set(_AXES) or not {"y", "x"} <= set(axes):
+        raise _Bad(f"axes {axes!r} are not letters of tczyx with y and x")
+    if len(axes) != len(array.shape) or min(array.shape) < 1:
+        raise _Bad(f"shape {array.shape} holds no pixels")
+    tile = max(array.chunks[axes.index("y")], array.chunks[axes.index("x")])
+    return ImageRecord(
+        0, 0, path, name, group, axes, array.shape, array.dtype, array.chunks, array.shards,
+        array.codec, array.checksummed, size, levels, dict(fields), "",
+        max(tile, 64) if tile <= _LARGEST else _CELL,
+    )  # fmt: skip
+
+
+def _place(path: str, groups: dict[str, dict[str, Any]], url: str) -> tuple[dict[str, str], str]:
+    """(plate, well and site where a plate lies above, the group: well, else the store or folder)."""
+    parts = path.split("/") if path else []
+    for depth in range(len(parts) - 1, -1, -1):
+        attrs = groups.get("/".join(parts[:depth]), {})
+        inner = attrs.get("ome", attrs)
+        if isinstance(inner, dict) and "plate" in inner and len(parts) >= depth + 2:
+            plate = "/".join(parts[:depth]) or _last(url)
+            well = "".join(parts[depth : depth + 2])
+            site = "/".join(parts[depth + 2 : depth + 3])
+            return {"plate": plate, "well": well, "site": site}, f"{plate}/{well}"
+    for depth in range(len(parts), 0, -1):
+        if parts[depth - 1].endswith((".zarr", ".n5")):
+            return {}, "/".join([_last(url), *parts[:depth]])
+    return {}, "/".join([_last(url), *parts[:-1]])
+
+
+def _pixel_size(scale: dict[str, Any], axes: list[str]) -> tuple[float, float] | None:
+    steps = scale["datasets"][0].get("coordinateTransformations") or []
+    factors = next((s["scale"] for s in steps if s.get("type") == "scale"), None)
+    found = []
+    for letter in "yx":
+        axis = next(
+            (a for a in scale.get("axes") or [] if isinstance(a, dict) and a.get("name") == letter),
+            {},
+        )
+        unit = _UNITS.get(str(axis.get("unit")))
+        if factors is None or unit is None:
+            return None
+        found.append(float(factors[axes.index(letter)]) * unit)
+    return (found[0], found[1]) if min(found) > 0 else None
+
+
+def _add(
+    found: Found, image: ImageRecord, attrs: dict[str, Any], listing: Listing, folders: dict[str, list[str]]
+) -> None:  # fmt: skip
+    from dataclasses import replace
+
+    tops = {level.rpartition("/")[0] if attrs else level for level, _ in image.levels}
+    keys = [k for top in {*tops, *(p for p, _ in image.levels)} for k in _keys(folders, top)]
+    found.images.append(replace(image, signature=listing.signature(keys)))
+    ours = attrs.get("organoseg")
+    if isinstance(ours, dict) and isinstance(ours.get("pixel_hashes"), dict):
+        found.hashes[image.path] = {str(k): str(v) for k, v in ours["pixel_hashes"].items()}
+
+
+def _folders(listing: Listing) -> dict[str, list[str]]:
+    """Keys by the metadata folder (array or group) that holds them."""
+    names = {"zarr.json", ".zarray", ".zgroup", ".zattrs"}
+    nodes = {k.rpartition("/")[0] for k in listing.keys if k.rpartition("/")[2] in names}
+    out: dict[str, list[str]] = {}
+    for key in listing.keys:
+        folder = key.rpartition("/")[0]
+        while folder and folder not in nodes:
+            folder = folder.rpartition("/")[0]
+        out.setdefault(folder, []).append(key)
+    return out
+
+
+def _keys(folders: dict[str, list[str]], node: str) -> list[str]:
+    return folders.get(node, [])
+
+
+def _is_label(path: str, inner: dict[str, Any]) -> bool:
+    return "image-label" in inner or "/labels/" in f"/{path}/"
+
+
+def _join(group: str, path: str) -> str:
+    return f"{group}/{path}" if group else path
+
+
+def _last(url: str) -> str:
+    return url.rstrip("/").rpartition("/")[2]
