@@ -34,6 +34,7 @@ CREATE TABLE cells(
     image INTEGER, plane INTEGER, row INTEGER, "column" INTEGER, mean REAL, spread REAL,
     focus REAL, foreground REAL);
 CREATE TABLE problems(store INTEGER, path TEXT, reason TEXT);
+CREATE TABLE metadata(store INTEGER, "key" TEXT, digest TEXT);
 CREATE INDEX planes_of ON planes(image);
 CREATE INDEX cells_of ON cells(image);
 CREATE INDEX probes ON planes(probe);
@@ -199,6 +200,11 @@ class Catalogue:
     def store_of(self, image: ImageRecord) -> StoreRecord:
         """The store that holds an image."""
         return next(store for store in self.stores if store.id == image.store)
+
+    def metadata_of(self, url: str) -> dict[str, str]:
+        """SHA-256 (hex) of each metadata file of a store as it was when indexed, by key."""
+        query = 'SELECT "key", digest FROM metadata JOIN stores ON stores.id = store WHERE url = ?'
+        return dict(self._rows(query, url))
 
     def planes(self, image: int) -> tuple[PlaneRecord, ...]:
         """The planes of an image."""
