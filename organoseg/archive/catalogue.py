@@ -150,6 +150,7 @@ class Catalogue:
     """A catalogue on disk, read-only. Records are loaded at first use."""
 
     path: Path
+    inode: tuple[int, int] = (0, 0)
 
     @staticmethod
     def open(path: Path | str) -> Catalogue:
@@ -158,7 +159,7 @@ class Catalogue:
         file = file / FILE if file.is_dir() else file
         if not file.is_file():
             raise DataError("There is no catalogue", where=file, remedy=_REMEDY)
-        catalogue = Catalogue(file)
+        catalogue = Catalogue(file, _inode(file))
         version = catalogue._rows("PRAGMA user_version")[0][0]
         if version != VERSION:
             raise DataError(
@@ -168,6 +169,10 @@ class Catalogue:
         return catalogue
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
+        if _inode(self.path) != self.inode:
+            raise DataError(
+                "The catalogue was written anew meanwhile", where=self.path, remedy="Open it again"
+            )
         try:
             uri = f"{self.path.resolve().as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(uri, uri=True)) as base:
@@ -267,6 +272,14 @@ class Catalogue:
                     if theirs == full:
                         found.add((record.image, record.t, record.c, record.z))
         return found
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 IMAGE_COLUMNS = (

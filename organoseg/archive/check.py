@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise, product
 from typing import Any, Literal
 
@@ -276,6 +276,8 @@ class _View:
             for number, pixels in enumerate(reply.pixels):
                 strips[number].append(pixels if self.whole else None)
                 sums[number].append(None if pixels is None else self._sums(pixels, y))
+                if pixels is None and not self.whole and not self.fill_seen:
+                    self.fill_seen = self._writes_zeros(windows[number])
         done = iter(zip(strips, sums, strict=True))
         self.planes = [
             self._made(*next(done)) if there else _Plane(None, None, None) for there in inside
@@ -286,6 +288,18 @@ class _View:
             return ()
         self.fill_seen |= self._empty_chunk(pixels)
         return _coarse_rows(pixels, y, self.array.size[0])
+
+    def _writes_zeros(self, strip: Place) -> bool:
+        """Whether a chunk of zeros was written here, where others are lost."""
+        high, wide = self.array.tile
+        tiles = tuple(
+            replace(strip, y=y, x=x, height=min(high, end - y), width=min(wide, strip.width - x))
+            for end in (strip.y + strip.height,)
+            for y in range(strip.y, end, high)
+            for x in range(0, strip.width, wide)
+        )
+        pixels = self.reader.read(Task(self.array, tiles, "any")).pixels
+        return any(tile is not None and not tile.any() for tile in pixels)
 
     def _empty_chunk(self, pixels: NDArray[Any]) -> bool:
         high, wide = self.array.tile

@@ -58,12 +58,18 @@ def contact_sheets(catalogue: Catalogue, folder: Path) -> Iterator[tuple[str, Pa
             double = bool(table.duplicate_of[row] >= 0)
             shots.append(_Shot(images[int(table.image[row])], t, c, z, grey, double))
         count = len({int(table.image[row]) for row in rows[group]})
-        title = f"{group or 'no group'}:  {count} images, {len(rows[group])} planes"
+        title = (
+            f"{group or 'no group'}:  {_count(count, 'image')}, {_count(len(rows[group]), 'plane')}"
+        )
         if len(chosen) < len(rows[group]):
             title += f", {len(chosen)} of them shown"
         path = folder / f"{_file_name(group, used)}.png"
         write_bytes(path, _sheet(catalogue, shots, title))
         yield group, path
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _spread(count: int) -> list[int]:
@@ -161,7 +167,8 @@ def _scale_bar(
     length *= max(step for step in (1, 2, 5) if length * step <= field / 3)
     x, y = corner[0] + 6, corner[1] - 8
     draw.rectangle((x, y, x + round(length / field * width), y + 3), _BAR)
-    draw.text((x, y - 15), f"{length:g} µm", _BAR, font, stroke_width=1, stroke_fill=_INK)
+    # Pillow's own font has no letter µ.
+    draw.text((x, y - 15), f"{length:g} um", _BAR, font, stroke_width=1, stroke_fill=_INK)
 
 
 def _fit(draw: Any, text: str, font: Any, width: int, end: bool = False) -> str:
