@@ -34,6 +34,7 @@ CREATE TABLE cells(
     image INTEGER, plane INTEGER, row INTEGER, "column" INTEGER, mean REAL, spread REAL,
     focus REAL, foreground REAL);
 CREATE TABLE problems(store INTEGER, path TEXT, reason TEXT);
+CREATE TABLE metadata(store INTEGER, "key" TEXT, digest TEXT);
 CREATE INDEX planes_of ON planes(image);
 CREATE INDEX cells_of ON cells(image);
 CREATE INDEX probes ON planes(probe);
@@ -149,6 +150,7 @@ class Catalogue:
     """A catalogue on disk, read-only. Records are loaded at first use."""
 
     path: Path
+    inode: tuple[int, int] = (0, 0)
 
     @staticmethod
     def open(path: Path | str) -> Catalogue:
@@ -157,7 +159,7 @@ class Catalogue:
         file = file / FILE if file.is_dir() else file
         if not file.is_file():
             raise DataError("There is no catalogue", where=file, remedy=_REMEDY)
-        catalogue = Catalogue(file)
+        catalogue = Catalogue(file, _inode(file))
         version = catalogue._rows("PRAGMA user_version")[0][0]
         if version != VERSION:
             raise DataError(
@@ -167,6 +169,10 @@ class Catalogue:
         return catalogue
 
     def _rows(self, query: str, *values: Any) -> list[Any]:
+        if _inode(self.path) != self.inode:
+            raise DataError(
+                "The catalogue was written anew meanwhile", where=self.path, remedy="Open it again"
+            )
         try:
             uri = f"{self.path.resolve().as_uri()}?mode=ro"
             with contextlib.closing(sqlite3.connect(uri, uri=True)) as base:
@@ -199,6 +205,11 @@ class Catalogue:
     def store_of(self, image: ImageRecord) -> StoreRecord:
         """The store that holds an image."""
         return next(store for store in self.stores if store.id == image.store)
+
+    def metadata_of(self, url: str) -> dict[str, str]:
+        """SHA-256 (hex) of each metadata file of a store as it was when indexed, by key."""
+        query = 'SELECT "key", digest FROM metadata JOIN stores ON stores.id = store WHERE url = ?'
+        return dict(self._rows(query, url))
 
     def planes(self, image: int) -> tuple[PlaneRecord, ...]:
         """The planes of an image."""
@@ -261,6 +272,14 @@ class Catalogue:
                     if theirs == full:
                         found.add((record.image, record.t, record.c, record.z))
         return found
+
+
+def _inode(path: Path) -> tuple[int, int]:
+    try:
+        found = path.stat()
+    except OSError:
+        return 0, 0
+    return found.st_ino, found.st_mtime_ns
 
 
 IMAGE_COLUMNS = (

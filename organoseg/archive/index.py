@@ -51,7 +51,7 @@ def index_stores(urls: Sequence[str], out: Path, tick: Tick | None = None) -> Ca
     Raises DataError when a path is no store, is empty or may not be read, RunError when a URL does not answer or the
     disk does not take the catalogue. ``out`` is replaced only when all went well.
     """
-    listings = [list_store(_absolute(url)) for url in urls]
+    listings = [list_store(absolute(url)) for url in urls]
     if out.exists():
         Catalogue.open(out)
     try:
@@ -83,7 +83,8 @@ def index_stores(urls: Sequence[str], out: Path, tick: Tick | None = None) -> Ca
     return Catalogue.open(out)
 
 
-def _absolute(url: str) -> str:
+def absolute(url: str) -> str:
+    """The name under which a catalogue keeps a store: a URL, or a whole path."""
     return url.rstrip("/") if is_remote(url) else str(local_path(url).absolute())
 
 
@@ -126,6 +127,9 @@ class _Indexer:
             )
         }
         base.execute("DELETE FROM problems WHERE store = ?", (number,))
+        base.execute("DELETE FROM metadata WHERE store = ?", (number,))
+        rows = [(number, *item) for item in found.digests.items()]
+        base.executemany("INSERT INTO metadata VALUES (?, ?, ?)", rows)
         problems = list(found.problems)
         for image in found.images:
             old, was = known.pop(image.path, (None, None))

@@ -122,3 +122,16 @@ def in_time(ask: Callable[[], T], url: str, patience: float) -> T:
     raise RunError(
         f"The store does not answer: {reason}", where=url, remedy="Check the URL and the network"
     )
+
+
+def is_archive(url: str) -> bool:
+    """Whether an archive of ours lies in this local folder; only its root metadata are looked at."""
+    import json
+
+    if is_remote(url):
+        return False
+    try:
+        attrs = json.loads((local_path(url) / "zarr.json").read_bytes())["attributes"]["organoseg"]
+        return "format" in attrs
+    except (OSError, ValueError, KeyError, TypeError):
+        return False

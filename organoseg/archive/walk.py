@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +30,15 @@ _CELL, _LARGEST = 512, 1024
 
 @dataclass(frozen=True)
 class Found:
-    """``images`` (ids and stores 0) with what ours know: ``hashes`` by path; ``problems``: (path, reason)."""
+    """``images`` (ids and stores 0) with what ours know: ``hashes`` by path; ``problems``: (path, reason).
+
+    ``digests``: SHA-256 of each metadata file by key.
+    """
 
     images: list[ImageRecord] = field(default_factory=list)
     hashes: dict[str, dict[str, str]] = field(default_factory=dict)
     problems: list[tuple[str, str]] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
     kind: str = "zarr"
 
 
@@ -54,8 +59,8 @@ class _Bad(Exception):
 
 def walk(listing: Listing) -> Found:
     """Every image in the store; what cannot be one is a problem, not an error."""
-    arrays, groups, problems = _nodes(listing)
-    found = Found(problems=[*listing.closed, *problems], kind=_kind(groups))
+    arrays, groups, problems, digests = _nodes(listing)
+    found = Found(problems=[*listing.closed, *problems], digests=digests, kind=_kind(groups))
     claimed: set[str] = set()
     folders = _folders(listing)
     children: dict[str, list[str]] = {}
@@ -97,7 +102,8 @@ def _kind(groups: dict[str, dict[str, Any]]) -> str:
 
 def _nodes(
     listing: Listing,
-) -> tuple[dict[str, _Array], dict[str, dict[str, Any]], list[tuple[str, str]]]:
+) -> tuple[dict[str, _Array], dict[str, dict[str, Any]], list[tuple[str, str]], dict[str, str]]:
+    digests: dict[str, str] = {}
     arrays: dict[str, _Array] = {}
     groups: dict[str, dict[str, Any]] = {}
     problems: list[tuple[str, str]] = []
@@ -106,7 +112,9 @@ def _nodes(
         if name not in ("zarr.json", ".zarray", ".zgroup", ".zattrs"):
             continue
         try:
-            data = json.loads(listing.store.get(key) or b"")
+            raw = listing.store.get(key) or b""
+            digests[key] = hashlib.sha256(raw).hexdigest()
+            data = json.loads(raw)
             if not isinstance(data, dict):
                 raise _Bad("not an object")
             if name == ".zattrs":
@@ -130,7 +138,7 @@ def _nodes(
         ) as error:
             problems.append((path, f"{name}: {error or 'cannot be read'}"))
     # The attributes of version 2 arrays are no groups.
-    return arrays, {p: a for p, a in groups.items() if p not in arrays}, problems
+    return arrays, {p: a for p, a in groups.items() if p not in arrays}, problems, digests
 
 
 def _array_v3(data: dict[str, Any]) -> _Array:
