@@ -34,8 +34,9 @@ def level_for(shapes: list[tuple[int, int]], cell: int) -> int:
 def cell_statistics(plane: Pixels, size: tuple[int, int], cell: int) -> CellStatistics:
     """Of a plane (H, W), any level of an image of ``size`` px that is cut into cells of ``cell`` px.
 
-    focus: spread of the Laplacian over the plane's middle grey, higher is sharper; its plane value is the
-    median of the cells', which one sharp fibre does not move. foreground: part of px, 0 to 1, with more texture around them than the background has.
+    focus: spread of the Laplacian over the plane's middle grey, higher is sharper; its plane value is the median of
+    the cells', which one sharp fibre does not move. foreground: part of px, 0 to 1, with more texture around them than
+    the background has.
     """
     from scipy.ndimage import laplace, uniform_filter
 
