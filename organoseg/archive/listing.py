@@ -83,9 +83,18 @@ def _remote(url: str, patience: float) -> Listing:
 
     def ask() -> Any:
         system, root = fsspec.core.url_to_fs(url)
-        return str(root).rstrip("/"), system.find(root, detail=True)
+        root = str(root).rstrip("/")
+        found = system.find(root, detail=True)
+        # HTTP calls a server that is down, or that lists nothing, an empty folder.
+        return root, found, found or _unlisted(system, root)
 
-    root, found = in_time(ask, url, patience)
+    root, found, there = in_time(ask, url, patience)
+    if there and not found:
+        raise DataError(
+            "A zarr store lies here, but its server does not list its files",
+            where=url,
+            remedy="Reach it by a protocol that lists (s3, ssh, a mounted folder), or copy it",
+        )
     keys, sizes = {}, {}
     for path, about in found.items():
         key = str(path).removeprefix(root).lstrip("/")
@@ -98,6 +107,17 @@ def _remote(url: str, patience: float) -> Listing:
     if not keys:
         raise DataError("Nothing lies at this URL", where=url, remedy="Check the URL")
     return Listing(url, RemoteBytes(url), keys, sizes)
+
+
+def _unlisted(system: Any, root: str) -> bool:
+    """Whether a store lies where nothing is listed; the server's error when it is down."""
+    for name in ("zarr.json", ".zgroup", ".zarray"):
+        try:
+            system.cat_file(f"{root}/{name}")
+        except FileNotFoundError:
+            continue
+        return True
+    return False
 
 
 def in_time(ask: Callable[[], T], url: str, patience: float) -> T:
