@@ -99,7 +99,7 @@ def main(arguments: Sequence[str]) -> int:
                 markdown(HEADERS, lines),
                 "",
                 "- Precision, recall and overlapping organoids found: at the score of the best F1. "
-                f"Milliseconds: median over the models, {args.threads} threads.",
+                f"Milliseconds: median over the models, {args.threads} threads, other work beside.",
                 f"- Machine: {machine_line(machine)}. Commit {machine['commit']}.",
                 f"- `{command}`",
             ]
