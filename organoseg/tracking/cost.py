@@ -57,9 +57,9 @@ def link_costs(
     """
     from scipy.spatial import cKDTree
 
-    none = Costs(*(np.zeros(0, kind) for kind in (np.int64, np.int64, np.float64, np.float64)))
     if not len(before) or not len(after):
-        return none
+        nobody, nothing = np.zeros(0, np.int64), np.zeros(0)
+        return Costs(nobody, nobody, nothing, nothing)
     here = centres(before) + shift
     there = centres(after)
     size_a, size_b = diameters(before), diameters(after)
