@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -103,50 +104,69 @@ def spread(
         yield from _Foreman(client, partial(_checked, work, token, _version()), say).all(items)
 
 
+#: Items in a row, each tried by itself, that have to kill their workers until it is not the items' fault.
+TOO_MANY = 3
+#: A worker may have several threads, but it has one model, whose network uses all cores that it is given.
+_ONE_AT_A_TIME = threading.Lock()
+DIED = "the process that worked on it died each time it was tried, perhaps for want of memory"
+
+
 class _Foreman:
-    """Hands out batches; one whose workers die again and again is parted, until the guilty item stands alone."""
+    """Hands out batches, and finds the item that kills its workers.
+
+    Dask gives a task up when it was on several workers that died, be it the culprit or its neighbour. So the items of
+    such tasks are tried again at the end, each with nothing beside it: what kills its worker then is guilty.
+    """
 
     def __init__(self, client: Any, work: Callable[[Sequence[Any]], Any], say: Say | None) -> None:
         self._client, self._work, self._say = client, work, say
 
     def all(self, items: Sequence[Any]) -> Iterator[Turn[Any, Any]]:
-        from distributed import KilledWorker, as_completed
-
         workers = max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
         size = min(LARGEST, max(1, -(-len(items) // (workers * TURNS))))
-        open_batches = {self._submit(batch): batch for batch in _batches(items, size)}
-        ended = as_completed(list(open_batches))
+        suspects: list[Any] = []
+        yield from self._round(list(_batches(items, size)), suspects)
+        if suspects and self._say is not None:
+            self._say(f"Workers died over {len(suspects)} items, which are now tried one by one.")
+        in_a_row = 0
+        for item in suspects:
+            guilty: list[Any] = []
+            yield from self._round([(item,)], guilty)
+            in_a_row = in_a_row + 1 if guilty else 0
+            if in_a_row == TOO_MANY:
+                raise RunError(
+                    f"workers died over {TOO_MANY} items in a row, each tried by itself",
+                    remedy="Look at the workers' logs; give them more memory or fewer threads, then run again.",
+                )
+            if guilty:
+                yield Turn((item,), None, DIED)
+
+    def _round(
+        self, batches: Sequence[Sequence[Any]], suspects: list[Any]
+    ) -> Iterator[Turn[Any, Any]]:
+        """Turns of these batches; items of those that Dask gives up go to ``suspects``."""
+        from distributed import KilledWorker, as_completed
+
+        waiting = {self._submit(batch): tuple(batch) for batch in batches}
         try:
-            for future in ended:
-                batch = open_batches.pop(future)
+            for future in as_completed(list(waiting)):
+                batch = waiting.pop(future)
                 try:
-                    yield Turn(batch, future.result())
+                    told = future.result()
                 except KilledWorker:
-                    if len(batch) == 1:
-                        yield Turn(batch, None, DIED)
-                        continue
-                    if self._say is not None:
-                        self._say(
-                            f"Workers died over {len(batch)} items, which are now tried one by one."
-                        )
-                    parted = {self._submit(single): single for single in _batches(batch, 1)}
-                    open_batches |= parted
-                    ended.update(list(parted))
-                finally:
-                    future.release()
+                    suspects += batch
+                else:
+                    yield Turn(batch, told)
         except Exception as error:
             raise _in_words(error) from error
         finally:
             # Nobody waits for these any more: the run was stopped, or an error ends it.
-            for future in open_batches:
+            for future in waiting:
                 future.cancel()
 
     def _submit(self, batch: Sequence[Any]) -> Any:
         # Not pure: two batches with equal items are still two.
         return self._client.submit(self._work, batch, pure=False)
-
-
-DIED = "the process that worked on it died each time it was tried, perhaps for want of memory"
 
 
 def _checked(work: Work[Item, Told], token: Path, version: str, items: Sequence[Item]) -> Told:
@@ -164,7 +184,8 @@ def _checked(work: Work[Item, Told], token: Path, version: str, items: Sequence[
             f"worker {get_worker().address} has organoseg {_version()}, here it is {version}",
             remedy="Install the same version everywhere.",
         )
-    return work(items)
+    with _ONE_AT_A_TIME:
+        return work(items)
 
 
 def _version() -> str:
@@ -242,6 +263,7 @@ def _own_cluster(jobs: int) -> Iterator[Any]:
             # Without keys, whoever has an account on this machine could run programs as this user.
             protocol="tls",
             security=Security.temporary(),
+            # Their deaths are told of in our own words.
             silence_logs=50,
         ) as cluster,
     ):

@@ -61,11 +61,26 @@ def dies_at_13(out: Path, items: Sequence[int]) -> list[int]:
     return square(out, items)
 
 
+def dies_always(out: Path, items: Sequence[int]) -> list[int]:
+    """Work on workers that have too little of something."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    return []
+
+
 def refuses_13(out: Path, items: Sequence[int]) -> list[int]:
     """Work that stops the run with an error of ours."""
     if 13 in items:
         raise DataError("13 is not to be", where="13", remedy="Leave it out.")
     return square(out, items)
+
+
+def notes_company(out: Path, items: Sequence[int]) -> int:
+    """Work that tells whether another thread of its process is at work."""
+    mark = out / f"busy-{os.getpid()}"
+    mark.touch(exist_ok=False)
+    sum(range(300_000))
+    mark.unlink()
+    return os.getpid()
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -124,6 +139,20 @@ def test_own_processes_and_an_item_that_kills_each_of_them_costs_itself(
     assert ["one by one" in line for line in said] == [True]
     assert [(turn.items, turn.died) for turn in turns if turn.died] == [((13,), DIED)]
     assert contents(out) == {name: data for name, data in alone.items() if name != "13.txt"}
+
+
+def test_workers_that_die_over_everything_stop_the_run(out: Path) -> None:
+    with pytest.raises(RunError, match="in a row"):
+        list(spread(partial(dies_always, out), ITEMS[:6], Crew(jobs=2), out))
+
+
+def test_a_worker_with_several_threads_does_one_thing_at_a_time(out: Path) -> None:
+    many = {**QUIET, "threads_per_worker": 4}
+    with distributed.LocalCluster(n_workers=1, **many) as cluster:
+        crew = Crew(address=cluster.scheduler_address)
+        turns = list(spread(partial(notes_company, out), ITEMS, crew, out))
+    assert len(turns) > 4
+    assert len({turn.told for turn in turns}) == 1
 
 
 def test_an_error_of_the_work_stops_the_run_and_says_itself(address: str, out: Path) -> None:
