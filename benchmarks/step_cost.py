@@ -203,9 +203,11 @@ class Labelling:
         labeller = Labeller(plan.filter_of(method, None), method.pool_zooms)
         teacher: Any = state.teacher.eval()
         autocast = self._loop.accelerator.autocast
-        for index in images:
+        known = source.draw(images.stop, part=0)
+        for number in images:
+            some = (known[number % len(known)],)
             start = perf_counter()
-            label_pool(labeller, teacher, source, (index % len(source),), state.device, autocast)
+            label_pool(labeller, teacher, source, some, state.device, autocast)
             self.seconds.append(perf_counter() - start)
 
     def figures(self) -> dict[str, Any]:

@@ -85,12 +85,12 @@ def test_report_and_gallery_stand_alone(demo: Path) -> None:
 
 
 def test_data_are_as_a_users_own_would_be_and_no_image_is_in_two_parts(demo: Path) -> None:
-    from organoseg.archive import open_unlabelled
+    from organoseg.archive import Archive
 
     data = demo / "data"
     parts = [load_coco(data / f"{part}.json", data / part) for part in ("labelled", "test")]
     parts.append(load_coco(data / "validation.json", data / "validation"))
-    archive = open_unlabelled(data / "archive.zarr")
+    archive = Archive.open(data / "archive.zarr")
     hashes = [item.image.identity for part in parts for item in part]
     hashes += [entry.pixel_hash for entry in archive.entries]
     assert len(set(hashes)) == len(hashes) == 2 + 3 + 2 + 4
