@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from organoseg.archive.home import kept_name, place_of
 from organoseg.core import DataError, Image, pixel_hash
 
 VERSION = 2
@@ -186,7 +187,8 @@ class Catalogue:
     def stores(self) -> tuple[StoreRecord, ...]:
         """Every store, in the order they were added."""
         rows = self._rows("SELECT id, url, kind, signature FROM stores ORDER BY id")
-        return tuple(StoreRecord(*row) for row in rows)
+        home = self.path.parent
+        return tuple(StoreRecord(n, place_of(url, home), *rest) for n, url, *rest in rows)
 
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
@@ -200,7 +202,8 @@ class Catalogue:
     def problems(self) -> tuple[tuple[str, str, str], ...]:
         """(store url, path, reason) of what could not be indexed."""
         query = "SELECT url, path, reason FROM problems JOIN stores ON stores.id = store"
-        return tuple(tuple(row) for row in self._rows(query))
+        home = self.path.parent
+        return tuple((place_of(url, home), path, reason) for url, path, reason in self._rows(query))
 
     def store_of(self, image: ImageRecord) -> StoreRecord:
         """The store that holds an image."""
@@ -209,7 +212,7 @@ class Catalogue:
     def metadata_of(self, url: str) -> dict[str, str]:
         """SHA-256 (hex) of each metadata file of a store as it was when indexed, by key."""
         query = 'SELECT "key", digest FROM metadata JOIN stores ON stores.id = store WHERE url = ?'
-        return dict(self._rows(query, url))
+        return dict(self._rows(query, kept_name(url, self.path.parent)))
 
     def planes(self, image: int) -> tuple[PlaneRecord, ...]:
         """The planes of an image."""
@@ -258,7 +261,7 @@ class Catalogue:
         Only planes that share a probe are read in full. DataError when such a plane cannot be read.
         """
         by_id = {image.id: image for image in self.images}
-        found: set[tuple[int, int, int, int]] = set()
+        same: set[tuple[int, int, int, int]] = set()
         for image in images:
             flat = image.pixels.reshape(-1, *image.shape)
             for plane in flat:
@@ -270,16 +273,16 @@ class Catalogue:
                         self.read_plane(by_id[record.image], record.t, record.c, record.z)
                     )
                     if theirs == full:
-                        found.add((record.image, record.t, record.c, record.z))
-        return found
+                        same.add((record.image, record.t, record.c, record.z))
+        return same
 
 
 def _inode(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        facts = path.stat()
     except OSError:
         return 0, 0
-    return found.st_ino, found.st_mtime_ns
+    return facts.st_ino, facts.st_mtime_ns
 
 
 IMAGE_COLUMNS = (

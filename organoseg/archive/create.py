@@ -66,7 +66,7 @@ def create_archive(
                 if progress:
                     progress(done, total)
         build.complete()
-    return _indexed(out)
+    return Archive.open(out)
 
 
 def create_archive_from_images(
@@ -89,13 +89,6 @@ def create_archive_from_images(
             if progress:
                 progress(number, max(total, number))
         build.complete()
-    return _indexed(out)
-
-
-def _indexed(out: Path) -> Archive:
-    from organoseg.archive.index import index_archive
-
-    index_archive(out)
     return Archive.open(out)
 
 
