@@ -19,13 +19,9 @@ from typing import Any
 from organoseg.archive.byte_store import is_remote, local_path
 from organoseg.archive.catalogue import (
     FILE,
-    IMAGE_COLUMNS,
     SCHEMA,
     VERSION,
     Catalogue,
-    ImageRecord,
-    image_record,
-    image_row,
     probe_middle,
     probe_of_middle,
 )
@@ -33,6 +29,7 @@ from organoseg.archive.chunk_reader import ChunkReader, Place, Task
 from organoseg.archive.home import kept_name, place_of
 from organoseg.archive.listing import Listing, list_store
 from organoseg.archive.manifest import ArrayRef
+from organoseg.archive.records import IMAGE_COLUMNS, ImageRecord, image_record, image_row
 from organoseg.archive.statistics import cell_statistics, level_for
 from organoseg.archive.walk import walk
 from organoseg.core import DataError, Intensity, RunError, pixel_hash

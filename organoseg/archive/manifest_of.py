@@ -13,7 +13,8 @@ from organoseg.archive.manifest import ArrayRef, Cells, Lost, Manifest, Planes
 from organoseg.core import DataError
 
 if TYPE_CHECKING:
-    from organoseg.archive.catalogue import Catalogue, ImageRecord, StoreRecord
+    from organoseg.archive.catalogue import Catalogue
+    from organoseg.archive.records import ImageRecord, StoreRecord
 
 QUARANTINE = "quarantine.csv"
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from organoseg.archive.catalogue import ImageRecord
 from organoseg.archive.listing import Listing
+from organoseg.archive.records import ImageRecord
 
 _AXES = "tczyx"
 _UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "µm": 1.0, "um": 1.0}
