@@ -37,7 +37,9 @@ class Result:
 
     def __post_init__(self) -> None:
         if self.image.axes != "YX":
-            raise DataError(f"A result is of one plane, not of axes {self.image.axes}", where=self.key)
+            raise DataError(
+                f"A result is of one plane, not of axes {self.image.axes}", where=self.key
+            )
         if self.instances.shape != self.image.shape:
             raise DataError(
                 f"Organoids of {self.instances.shape} in an image of {self.image.shape}",
