@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from organoseg.cli.main import main
-from organoseg.core import DataError, Image, Instances, UsageError
+from organoseg.core import DataError, Image, Instances, UsageError, write_json
 from organoseg.dataset.synthetic_series import SeriesSpec, make_series
-from organoseg.io import measure, write_instances, write_measurements
+from organoseg.io import measure, write_instances
+from organoseg.io.csv_table import write_measurements
 from organoseg.tracking.run_folder import Picture
 from organoseg.tracking.series import find_series, parse_interval
 
@@ -28,14 +29,18 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def write_run(folder: Path, found: dict[str, Instances]) -> Path:
+def write_run(
+    folder: Path, found: dict[str, Instances], pixel_size: tuple[float, float] | None = None
+) -> Path:
     """What `predict` leaves behind, as far as tracking reads it."""
     table = []
     for key, organoids in found.items():
         path = folder / "parts" / f"{key}.json"
         path.parent.mkdir(parents=True, exist_ok=True)
         write_instances(path, [(key, organoids)])
-        image = Image(np.full(organoids.shape, 9, np.uint8))
+        facts = {"key": key, "fields": {}, "pixel_size": pixel_size, "count": len(organoids)}
+        write_json(folder / "parts" / f"{key}.facts.json", facts)
+        image = Image(np.full(organoids.shape, 9, np.uint8), pixel_size=pixel_size)
         table += [{**row, "image": key} for row in measure(organoids, image)]
     write_measurements(folder / "measurements.csv", table)
     return folder
@@ -49,7 +54,7 @@ def run(tmp_path: Path) -> Path:
         for seed in (1, 2)
         for item in make_series(seed, spec, pixels=False)
     }
-    return write_run(tmp_path / "run", found)
+    return write_run(tmp_path / "run", found, (0.5, 0.5))
 
 
 def test_tables_say_the_same_of_every_organoid(run: Path) -> None:
@@ -64,7 +69,9 @@ def test_tables_say_the_same_of_every_organoid(run: Path) -> None:
         assert [row[c] for c in ("series", "frame", "track")] == [
             point[c] for c in ("series", "frame", "track")
         ]
-        assert row["area_px"] == point["area_px"]
+        sizes = ("area_px", "area_um2", "equivalent_diameter_um", "touches_border")
+        assert [row[c] for c in sizes] == [point[c] for c in sizes]
+        assert float(row["area_um2"]) == pytest.approx(float(row["area_px"]) / 4, rel=1e-5)
         assert float(point["time"]) == pytest.approx(0.5 * int(point["frame"]))
     assert {t["series"] for t in tracks} == {"series_00001_t*", "series_00002_t*"}
     assert {t["per"] for t in tracks} == {"hour"}
@@ -87,6 +94,18 @@ def test_tracking_again_gives_the_same_files(run: Path) -> None:
     # Columns are exchanged, not added once more.
     head = (run / "measurements.csv").read_text(encoding="utf-8").splitlines()[0]
     assert head.count("track") == 1
+
+
+def test_the_report_of_the_run_gets_the_curves_once(run: Path) -> None:
+    report = run / "report.html"
+    report.write_text("<html><body><main><p>counts</p></main></body></html>", encoding="utf-8")
+    for _ in range(2):
+        assert main(["track", str(run), "--grammar", GRAMMAR, "-q"]) == 0
+    text = report.read_text(encoding="utf-8")
+    assert text.startswith("<html><body><main><p>counts</p>")
+    assert text.endswith("</main></body></html>")
+    assert text.count("Organoids over time") == 1
+    assert text.count("<svg") == 2
 
 
 class Page(HTMLParser):
@@ -205,8 +224,24 @@ Spoil = Callable[[Path], None]
             3,
             "series_00001_t003",
         ),
+        (
+            ["--grammar", GRAMMAR],
+            lambda run: (run / "parts/series_00001_t003.png.facts.json").write_text(
+                '{"fields": 3}'
+            ),
+            3,
+            "series_00001_t003.png.facts.json",
+        ),
     ],
-    ids=["no time", "bad grammar", "bad interval", "no run", "strange table", "torn part"],
+    ids=[
+        "no time",
+        "bad grammar",
+        "bad interval",
+        "no run",
+        "strange table",
+        "torn part",
+        "strange facts",
+    ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_half_written(
     run: Path,
