@@ -146,7 +146,7 @@ def test_csv_has_fixed_columns_and_runs_no_formula(tmp_path):
     rows = measure(made, Image(np.zeros((40, 40), np.float32) - 3, name="@x,y.tif"))
     write_measurements(path, rows)
     content = path.read_bytes()
-    assert content.startswith(b"image,id,y,x,area_px")
+    assert content.startswith(b"image,id,class,score,area_px")
     read = list(csv.DictReader(io.StringIO(content.decode("utf-8"), newline="")))
     assert [row["source"] for row in read] == ['\'=1+"a",\n', "µ"]
     assert read[0]["image"] == "'@x,y.tif"
