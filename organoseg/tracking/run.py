@@ -1,0 +1,88 @@
+"""`organoseg track`: all series of a run, one after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from organoseg.core import Instances
+from organoseg.tracking.cost import LinkSettings
+from organoseg.tracking.run_folder import pictures_of
+from organoseg.tracking.series import Series, find_series
+from organoseg.tracking.tables import (
+    POINT_COLUMNS,
+    TRACK_COLUMNS,
+    TableFile,
+    TrackColumns,
+    point_rows,
+    track_rows,
+)
+from organoseg.tracking.tracks import SeriesTracks, track_series
+
+POINTS, TRACKS, MEASUREMENTS = "tracks.csv", "growth.csv", "measurements.csv"
+
+
+@dataclass(frozen=True)
+class TrackSettings:
+    """How a run is tracked; ``grammar``, ``by_folder`` and ``interval`` (hours) as `find_series` takes them."""
+
+    links: LinkSettings = field(default_factory=LinkSettings)
+    grammar: str | None = None
+    by_folder: bool = False
+    interval: float | None = None
+
+
+def track_folder(
+    out: Path,
+    settings: TrackSettings | None = None,
+    see: Callable[[Series, SeriesTracks], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> tuple[Series, ...]:
+    """Track every series of the run in ``out``; the pixels are not read again.
+
+    Writes ``tracks.csv`` (a row an organoid and frame), ``growth.csv`` (a row a track), and into ``measurements.csv``,
+    where the run has one, the columns series, frame and track. Each series goes to ``see`` when it is linked;
+    ``progress`` is called with series done and in all. Doing it again replaces what was there.
+
+    Raises
+    ------
+    DataError
+        No run, no series, or frames of different sizes.
+    UsageError
+        The grammar is none.
+    MissingPartError
+        laptrack is not installed.
+    RunError
+        The files cannot be written.
+    """
+    settings = settings or TrackSettings()
+    found = find_series(pictures_of(out), settings.grammar, settings.by_folder, settings.interval)
+    columns = TrackColumns()
+    with ExitStack() as stack:
+        points = stack.enter_context(TableFile(out / POINTS, POINT_COLUMNS))
+        tracks = stack.enter_context(TableFile(out / TRACKS, TRACK_COLUMNS))
+        for done, series in enumerate(found, start=1):
+            linked = track_series(
+                series.name,
+                _frames(series),
+                settings.links,
+                series.hourly,
+                series.pictures[0].pixel_size,
+            )
+            points.add(point_rows(linked))
+            tracks.add(track_rows(linked))
+            columns.add(linked)
+            if see is not None:
+                see(series, linked)
+            if progress is not None:
+                progress(done, len(found))
+    if (out / MEASUREMENTS).exists():
+        columns.write_beside(out / MEASUREMENTS)
+    return found
+
+
+def _frames(series: Series) -> Iterator[tuple[str, float, Instances]]:
+    for picture, time in zip(series.pictures, series.times, strict=True):
+        yield picture.key, time, picture.organoids()
