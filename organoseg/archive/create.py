@@ -27,6 +27,9 @@ from organoseg.archive.store import Archive
 from organoseg.archive.store_planes import Absent, store_picture
 from organoseg.core import DataError, Image, UsageError
 
+#: The job of what was found and could not even be opened.
+_FAILED = "failed"
+
 
 def create_archive(
     sources: Sequence[str | os.PathLike[str]],
@@ -58,7 +61,10 @@ def create_archive(
         "absent": absent,
     }
     with open_build(out, command, chunk) as build:
-        jobs = find_jobs(given, words)
+        failed: list[tuple[str, str]] = []
+        jobs = find_jobs(given, words, failed)
+        if failed and _FAILED not in build.done:
+            build.finish(Done(_FAILED, errors=failed))
         total = sum(job.size for job in jobs)
         done = 0
         for job in jobs:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,10 +42,16 @@ class StoreJob:
 Job = StackJob | StoreJob
 
 
-def find_jobs(sources: Sequence[str], grammar: Grammar) -> list[Job]:
+def find_jobs(
+    sources: Sequence[str],
+    grammar: Grammar,
+    failed: list[tuple[str, str]],
+    leave: Callable[[Path], bool] = lambda folder: False,
+) -> list[Job]:
     """Every image under ``sources`` (files, folders searched through, zarr stores), each once, in natural order.
 
-    DataError on a source that is not there, that no reader knows, or when nothing is found.
+    ``failed`` takes (path, reason) of what lies in a folder and cannot be opened; ``leave``: folders not to look into.
+    DataError on a source that is not there, that no reader knows, or when nothing at all is found.
     """
     jobs: dict[str, Job] = {}
     for source in sources:
@@ -53,30 +59,55 @@ def find_jobs(sources: Sequence[str], grammar: Grammar) -> list[Job]:
             _add_store(source, "", jobs)
             continue
         path = local_path(source)
-        stores: list[Path] = []
-        files = list(_walk(path, stores)) if path.is_dir() else [path]
-        for store in sorted(stores):
-            _add_store(str(store), store.relative_to(path).as_posix(), jobs)
-        if files or not stores:
-            for file in find_images(files or [path]):
-                name = file.relative_to(path).as_posix() if path.is_dir() else file.name
-                _add_file(SourceFile(file, name), grammar.parse(name, file), source, jobs)
-    if not jobs:
-        raise DataError("There are no images to archive", remedy="Give a folder that holds some.")
+        if not path.is_dir():
+            for file in find_images([path]):
+                _add_file(SourceFile(file, file.name), grammar.parse(file.name, file), source, jobs)
+            continue
+        found = _walk(path, leave)
+        for store in sorted(found.stores):
+            name = store.relative_to(path).as_posix()
+            try:
+                _add_store(str(store), name, jobs)
+            except DataError as error:
+                if store == path:
+                    raise
+                failed.append((str(store), str(error)))
+        failed += [(str(folder), "a folder with the name of an image") for folder in found.odd]
+        for file in find_images(found.files) if found.files else ():
+            name = file.relative_to(path).as_posix()
+            _add_file(SourceFile(file, name), grammar.parse(name, file), source, jobs)
+    if not jobs and not failed:
+        raise DataError(
+            "There are no images here",
+            where=", ".join(map(str, sources)),
+            remedy="Give a folder that holds some.",
+        )
     return list(jobs.values())
 
 
-def _walk(folder: Path, stores: list[Path]) -> Iterator[Path]:
-    """Image files below ``folder``; zarr stores are put into ``stores`` and not looked into."""
+@dataclass
+class _Found:
+    """What lies below a folder: image files, zarr stores, and empty folders that are called like images."""
+
+    files: list[Path] = field(default_factory=list)
+    stores: list[Path] = field(default_factory=list)
+    odd: list[Path] = field(default_factory=list)
+
+
+def _walk(folder: Path, leave: Callable[[Path], bool]) -> _Found:
+    """Zarr stores are not looked into, hidden files and folders left out."""
+    found = _Found()
     for here, folders, files in os.walk(folder):
         if is_store(Path(here)):
-            stores.append(Path(here))
+            found.stores.append(Path(here))
             folders.clear()
             continue
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in files:
-            if not name.startswith(".") and Path(name).suffix.lower() in suffixes():
-                yield Path(here) / name
+        folders[:] = [n for n in folders if not n.startswith(".") and not leave(Path(here) / n)]
+        known = [n for n in files if not n.startswith(".") and Path(n).suffix.lower() in suffixes()]
+        found.files += [Path(here) / name for name in known]
+        if not (known or folders) and Path(here).suffix.lower() in suffixes():
+            found.odd.append(Path(here))
+    return found
 
 
 def _add_file(file: SourceFile, said: FileName, source: str, jobs: dict[str, Job]) -> None:

@@ -58,7 +58,8 @@ class Thorough:
             found = self.segmenter.segment(turned, floor)
             seen.append([_back(p, turns, mirrored, shape) for p in found])
         fused = (agree(per_image) for per_image in zip(*seen, strict=True))
-        return [f.select(f.scores >= score_threshold) for f in fused]
+        most = slice(self.max_instances)
+        return [f.select(f.scores >= score_threshold).select(most) for f in fused]
 
 
 def _enlarged(pixels: torch.Tensor, zoom: float) -> torch.Tensor:

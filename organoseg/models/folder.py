@@ -68,6 +68,7 @@ def save_model(
     score_threshold: float,
     trained_with: Mapping[str, Any],
     thorough_threshold: float | None = None,
+    pixel_size: float | None = None,
 ) -> ModelDescription:
     """Write a model folder; the description, written last, makes it whole."""
     from safetensors.torch import save
@@ -83,7 +84,7 @@ def save_model(
         classes=dict(classes),
         score_threshold=score_threshold,
         thorough_threshold=thorough_threshold,
-        pixel_size=None,
+        pixel_size=pixel_size,
         weights_sha256=hashlib.sha256(data).hexdigest(),
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trained_with=dict(trained_with),

@@ -63,6 +63,9 @@ class Data(Strict):
         None, description="archive (zarr) or its catalogue, or a folder of images"
     )
     sampling: Sampling = Sampling()
+    pixel_size: float | None = Field(
+        None, gt=0, description="µm per px of the labelled images; null: what their files say"
+    )
     prefer: tuple[str, ...] = Field(
         (), description="parts of archive file names; only images with one are drawn"
     )
