@@ -11,8 +11,8 @@ from pydantic import BaseModel, PositiveFloat, ValidationError
 from organoseg.core import DataError, Instances, read_json
 from organoseg.io import read_instances
 
-#: Ending of the file beside a picture's organoids that says what is known of it.
-FACTS = ".facts.json"
+#: Folders of a run: organoids, what is known, and a small picture of each image, by its key.
+PARTS, FACTS, THUMBNAILS = "parts", "facts", "thumbnails"
 
 
 class _Facts(BaseModel):
@@ -42,32 +42,32 @@ class Picture:
 
 def pictures_of(out: Path) -> tuple[Picture, ...]:
     """The pictures of a run folder, sorted by key. DataError when it is none."""
-    parts = out / "parts"
-    found = [path for path in parts.rglob("*.json") if not path.name.endswith(FACTS)]
+    found = sorted((out / PARTS).rglob("*.json"))
     if not found:
         raise DataError(
             "this folder holds no results",
             where=out,
             remedy="Give the folder that `organoseg predict --out` wrote.",
         )
-    return tuple(_picture(path, parts) for path in sorted(found))
+    keys = [path.relative_to(out / PARTS).as_posix().removesuffix(".json") for path in found]
+    return tuple(_picture(out, key) for key in keys)
 
 
-def _picture(path: Path, parts: Path) -> Picture:
-    facts_file = path.with_name(path.name.removesuffix(".json") + FACTS)
+def _picture(out: Path, key: str) -> Picture:
+    file = out / FACTS / f"{key}.json"
     try:
-        facts = _Facts.model_validate(read_json(facts_file))
+        facts = _Facts.model_validate(read_json(file))
     except ValidationError as error:
         raise DataError(
             f"not what is known of a picture: {error.errors()[0]['msg']}",
-            where=facts_file,
+            where=file,
             remedy="Remove it and run `organoseg predict` again.",
         ) from error
-    thumbnail = path.with_name(path.name.removesuffix(".json") + ".jpg")
+    small = out / THUMBNAILS / f"{key}.jpg"
     return Picture(
-        path.relative_to(parts).as_posix().removesuffix(".json"),
-        path,
+        key,
+        out / PARTS / f"{key}.json",
         facts.fields,
         facts.pixel_size,
-        thumbnail if thumbnail.exists() else None,
+        small if small.exists() else None,
     )

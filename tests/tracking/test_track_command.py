@@ -14,6 +14,7 @@ import pytest
 from organoseg.cli.main import main
 from organoseg.core import DataError, Image, Instances, UsageError, write_json
 from organoseg.dataset.synthetic_series import SeriesSpec, make_series
+from organoseg.inference.records import facts_path, part_path
 from organoseg.io import measure, write_instances
 from organoseg.io.csv_table import write_measurements
 from organoseg.tracking.run_folder import Picture
@@ -35,11 +36,11 @@ def write_run(
     """What `predict` leaves behind, as far as tracking reads it."""
     table = []
     for key, organoids in found.items():
-        path = folder / "parts" / f"{key}.json"
+        path = part_path(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_instances(path, [(key, organoids)])
         facts = {"key": key, "fields": {}, "pixel_size": pixel_size, "count": len(organoids)}
-        write_json(folder / "parts" / f"{key}.facts.json", facts)
+        write_json(facts_path(folder, key), facts)
         image = Image(np.full(organoids.shape, 9, np.uint8), pixel_size=pixel_size)
         table += [{**row, "image": key} for row in measure(organoids, image)]
     write_measurements(folder / "measurements.csv", table)
@@ -170,6 +171,19 @@ def test_series_are_places_and_frames_are_in_the_order_of_time() -> None:
     assert find_series(pictures, interval=2.0)[0].times == (0, 14, 16)
 
 
+def test_channels_and_planes_are_series_of_their_own() -> None:
+    pictures = [
+        picture(f"{c}{z}{t}", series="p/x<c>_<t>.tif", channel=c, z=z, time=t)
+        for c in ("1", "2")
+        for z in ("0", "1")
+        for t in ("0", "1")
+    ]
+    names = [s.name for s in find_series(pictures)]
+    assert names == [f"p/x{c}_*.tif, z {z}" for c in "12" for z in "01"]
+    seen = [picture(f"{z}{t}", well="A01", z=f"focus {z}", time=t) for z, t in ("30", "41")]
+    assert [s.name for s in find_series(seen)] == ["A01"]
+
+
 def test_folders_may_be_series() -> None:
     pictures = [picture(f"{place}/img{k}.png") for place in "ba" for k in (10, 9, 1)]
     found = find_series(pictures, by_folder=True)
@@ -226,11 +240,9 @@ Spoil = Callable[[Path], None]
         ),
         (
             ["--grammar", GRAMMAR],
-            lambda run: (run / "parts/series_00001_t003.png.facts.json").write_text(
-                '{"fields": 3}'
-            ),
+            lambda run: (run / "facts/series_00001_t003.png.json").write_text('{"fields": 3}'),
             3,
-            "series_00001_t003.png.facts.json",
+            "facts/series_00001_t003.png.json",
         ),
     ],
     ids=[
