@@ -179,7 +179,9 @@ def test_channels_and_planes_are_series_of_their_own() -> None:
         for t in ("0", "1")
     ]
     names = [s.name for s in find_series(pictures)]
-    assert names == [f"p/x{c}_*.tif, z {z}" for c in "12" for z in "01"]
+    assert names == [f"p/x{c}_*, z {z}" for c in "12" for z in "01"]
+    movie = [picture(f"movie.tif.t{t}", series="movie.tif", time=t) for t in "01"]
+    assert [s.name for s in find_series(movie)] == ["movie.tif"]
     seen = [picture(f"{z}{t}", well="A01", z=f"focus {z}", time=t) for z, t in ("30", "41")]
     assert [s.name for s in find_series(seen)] == ["A01"]
 
