@@ -101,7 +101,9 @@ def spread(
             yield Turn(batch, work(batch))
         return
     with _client(crew, say) as client, _token(out) as token:
-        yield from _Foreman(client, partial(_checked, work, token, _version()), say).all(items)
+        yield from _Foreman(
+            client, partial(_checked, work, token, _version(), Path.cwd()), say
+        ).all(items)
 
 
 #: Items in a row, each tried by itself, that have to kill their workers until it is not the items' fault.
@@ -169,7 +171,9 @@ class _Foreman:
         return self._client.submit(self._work, batch, pure=False)
 
 
-def _checked(work: Work[Item, Told], token: Path, version: str, items: Sequence[Item]) -> Told:
+def _checked(
+    work: Work[Item, Told], token: Path, version: str, home: Path, items: Sequence[Item]
+) -> Told:
     """The work, on a worker that sees the folder of results and runs the same program."""
     from distributed import get_worker
 
@@ -184,7 +188,8 @@ def _checked(work: Work[Item, Told], token: Path, version: str, items: Sequence[
             f"worker {get_worker().address} has organoseg {_version()}, here it is {version}",
             remedy="Install the same version everywhere.",
         )
-    with _ONE_AT_A_TIME:
+    # Relative paths are meant from where the command was given; a worker without that folder needs none.
+    with _ONE_AT_A_TIME, contextlib.chdir(home if home.is_dir() else Path.cwd()):
         return work(items)
 
 

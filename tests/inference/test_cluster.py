@@ -146,6 +146,14 @@ def test_workers_that_die_over_everything_stop_the_run(out: Path) -> None:
         list(spread(partial(dies_always, out), ITEMS[:6], Crew(jobs=2), out))
 
 
+def test_relative_paths_are_meant_from_where_the_command_is_given(
+    address: str, out: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out.parent)
+    list(spread(partial(square, Path("out")), ITEMS, Crew(address=address), Path("out")))
+    assert contents(out) == alone
+
+
 def test_a_worker_with_several_threads_does_one_thing_at_a_time(out: Path) -> None:
     many = {**QUIET, "threads_per_worker": 4}
     with distributed.LocalCluster(n_workers=1, **many) as cluster:
