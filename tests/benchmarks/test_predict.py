@@ -22,12 +22,14 @@ def test_the_slope_is_taken_after_memory_has_settled_and_no_peak_bends_it() -> N
 
 
 def test_images_are_taken_evenly_and_too_few_are_an_error(tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
     for number in range(9):
-        Pillow.new("L", (8, 8)).save(tmp_path / f"{number}.png")
-    chosen = chosen_images(tmp_path, 3, tmp_path / "out")
+        Pillow.new("L", (8, 8)).save(folder / f"{number}.png")
+    chosen = chosen_images(folder, 3, tmp_path / "out")
     assert [path.name for path in chosen] == ["0.png", "4.png", "8.png"]
     with pytest.raises(DataError, match="10 images"):
-        chosen_images(tmp_path, 10, tmp_path / "more")
+        chosen_images(folder, 10, tmp_path / "more")
 
 
 def test_a_table_of_one_part_has_its_rows_only() -> None:
