@@ -36,7 +36,7 @@ def look(model: Path, test: TestSet, thorough: bool) -> dict[str, float]:
     ready = load_model(model, "cpu", thorough=thorough)
     dataset = test.load()
     start = perf_counter()
-    found = {item.image.name: ready.segment(item.image, 0.05) for item in dataset}
+    found = {item.image.name: ready.predict(item.image, 0.05) for item in dataset}
     seconds = perf_counter() - start
     truth = {item.image.name: item.instances for item in dataset}
     figures = evaluate(found, truth, bootstrap=0, first_id=test.labels().first_id)

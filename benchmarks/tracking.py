@@ -247,7 +247,7 @@ def _segmenter(folder: Path) -> Callable[[Image], Instances]:
     from organoseg.inference.api import load_model
 
     model = load_model(folder)
-    return lambda image: model.segment(image)
+    return model.predict
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""`organoseg predict`: segment images and folders with a trained model."""
+"""`organoseg predict`: segment images, folders and plates with a trained model."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from organoseg.cli.crew import add_crew_options, crew_of
 from organoseg.cli.options import score, verbosity_options
 
 
@@ -14,13 +15,16 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "predict",
         help="segment images with a trained model",
-        description="Segment images. DIR gets instances.json (all masks, overlaps kept), labels/ "
-        "(a label TIFF per image; see --write) and measurements.csv; images that fail are named in errors.csv. "
-        "Run it again, and it does only what is missing.",
+        description="Segment images of any size, stacks, time-lapses and plates. DIR gets report.html, instances.json "
+        "(all masks, overlaps kept), measurements.csv, a label TIFF and an overlay of each image (see --write); what "
+        "fails is named in errors.csv. Run it again, and it does only what is missing or failed.",
         parents=[verbosity_options()],
     )
     parser.add_argument(
-        "paths", nargs="+", type=Path, metavar="PATH", help="images, or folders of images"
+        "paths",
+        nargs="+",
+        metavar="PATH",
+        help="images, folders of images, zarr images and plates (also behind a URL), patterns such as 'A*/*.tif'",
     )
     parser.add_argument("--model", type=Path, required=True, help="the model's folder")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of results")
@@ -36,13 +40,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="look at each image four times, turned and enlarged: finds and draws better, "
         "at about seven times the time",
     )
+    _add_reading(parser)
     parser.add_argument(
         "--write",
         type=lambda text: text.split(","),
-        default=["labels"],
         metavar="KINDS",
-        help="files an image gets, with commas between: labels (TIFF), rois (ImageJ), geojson (QuPath); "
-        "default: labels",
+        help="what is written, with commas between: json, csv, report; for each image: labels (TIFF), overlay (PNG), "
+        "rois (ImageJ), geojson (QuPath), ome-zarr; or all (default: json,csv,labels,overlay,report)",
     )
     parser.add_argument("--device", help="auto, cpu, cuda, mps (default: auto)")
     parser.add_argument(
@@ -51,20 +55,85 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         default="auto",
         help="auto: bf16 where the device computes in it, about twice as fast",
     )
+    parser.add_argument(
+        "--progress",
+        choices=("auto", "json", "none"),
+        default="auto",
+        help="a bar or plain lines, a JSON document a line on stderr, or nothing",
+    )
+    add_crew_options(parser)
     return parser
 
 
-def run(args: argparse.Namespace) -> int:
-    """Predict; the exit code is the folder run's, so a file that failed shows in it."""
-    from organoseg.inference.folder import predict_folder
+def _add_reading(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how images are read")
+    group.add_argument(
+        "--channel",
+        metavar="C",
+        help="the channel to segment: its number from 0, or as file names have it",
+    )
+    group.add_argument(
+        "--z",
+        choices=("focus", "max", "min", "each"),
+        default="focus",
+        help="what is seen of a z-stack: its sharpest plane (default), a projection, or each plane by itself",
+    )
+    group.add_argument(
+        "--pixel-size",
+        type=float,
+        metavar="UM",
+        help="µm per px of all images (default: what their files say); images are brought to the scale that the "
+        "model was trained at, where it knows it",
+    )
+    group.add_argument(
+        "--grammar",
+        default="auto",
+        metavar="G",
+        help="how file names tell plate, well, site, time, channel and z, as in organoseg archive create",
+    )
+    group.add_argument(
+        "--tile",
+        type=int,
+        default=0,
+        metavar="PX",
+        help="look at larger images in windows of this side (default: 1536); memory follows it",
+    )
+    group.add_argument(
+        "--batch",
+        type=int,
+        default=1,
+        metavar="N",
+        help="windows of an image at once; worth it on a GPU (default: 1)",
+    )
 
-    return predict_folder(
+
+def run(args: argparse.Namespace) -> int:
+    """Predict; 1 when a file failed."""
+    from organoseg.inference import progress
+    from organoseg.inference.folder import predict_folder
+    from organoseg.inference.settings import PredictSettings
+    from organoseg.inference.writers import USUAL
+
+    tells = {"json": progress.json_lines, "none": progress.silent}
+    quiet = args.quiet > args.verbose and args.progress == "auto"
+    outcome = predict_folder(
         args.paths,
         model=args.model,
         out=args.out,
-        score_threshold=args.score_threshold,
+        settings=PredictSettings(
+            score_threshold=args.score_threshold,
+            thorough=args.thorough,
+            channel=args.channel,
+            z=args.z,
+            pixel_size=args.pixel_size,
+            grammar=args.grammar,
+            tile=args.tile,
+            batch=args.batch,
+        ),
+        write=args.write or USUAL,
         device=args.device,
         precision=args.precision,
-        write=args.write,
-        thorough=args.thorough,
+        crew=crew_of(args),
+        tell=progress.silent if quiet else tells.get(args.progress),
     )
+    return 1 if outcome.failures else 0

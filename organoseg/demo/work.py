@@ -40,6 +40,7 @@ def run_method(
     evaluate` gives the figures again) and ``predictions/`` (those from the model's own score on).
     """
     from organoseg.inference.folder import predict_folder
+    from organoseg.inference.progress import silent
     from organoseg.training.run import train
 
     run, test = out / method, images.test
@@ -48,7 +49,7 @@ def run_method(
     shutil.rmtree(run / "checkpoints")
     predictions = _all_predictions(result.model, test)
     write_instances(run / "test.json", list(predictions.items()))
-    predict_folder([out / "data" / "test"], result.model, run / "predictions")
+    predict_folder([out / "data" / "test"], result.model, run / "predictions", tell=silent)
     truth = {item.name: item.instances for item in test}
     return Outcome(
         predictions=predictions,

@@ -1,7 +1,8 @@
-"""The short road: ``organoseg.load_model(folder).segment(image)``."""
+"""The short road: ``organoseg.load_model(folder).predict(image)``."""
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import torch
 
 from organoseg.core import Image, Instances, UsageError
-from organoseg.inference.image import segment_image
+from organoseg.inference.image import CappedResultWarning, Look, segment_image
 from organoseg.io import read_image
 from organoseg.models.ensemble import Thorough
 from organoseg.models.folder import ModelDescription, load_module
@@ -45,7 +46,7 @@ class Model:
     Examples
     --------
     >>> model = organoseg.load_model("runs/first/model")  # doctest: +SKIP
-    >>> organoids = model.segment("well_A1.tif")  # doctest: +SKIP
+    >>> organoids = model.predict("well_A1.tif")  # doctest: +SKIP
     """
 
     module: Any
@@ -72,10 +73,41 @@ class Model:
             chosen = known
         return chosen
 
-    def segment(
+    def look(
+        self, image: Image, score_threshold: float | None = None, look: Look | None = None
+    ) -> tuple[Instances, tuple[str, ...]]:
+        """Organoids of a one-plane image, and what a person should know before trusting them."""
+        threshold = self.score_threshold if score_threshold is None else score_threshold
+        looks = Thorough(self.module) if self.thorough else self.module
+        zoom, notes = self._zoom(image)
+        with (
+            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
+            warnings.catch_warnings(record=True) as caught,
+        ):
+            warnings.simplefilter("always")
+            found = segment_image(looks, image, threshold, self.device, look, zoom)
+        notes += [str(w.message) for w in caught if w.category is CappedResultWarning]
+        source = f"model:{self.description.identity}"
+        return numbered(found).replace(sources=(source,) * len(found)), tuple(notes)
+
+    def _zoom(self, image: Image) -> tuple[float, list[str]]:
+        """How much to enlarge an image so that a pixel is as large as in training."""
+        wanted = self.description.pixel_size
+        if wanted is None:
+            return 1.0, []
+        if image.pixel_size is None:
+            return 1.0, [
+                f"{image.name}: the size of its pixels is not known, so it was taken as it is; the model learned from "
+                f"pixels of {wanted:.3g} µm. Give --pixel-size."
+            ]
+        return float(np.mean(image.pixel_size)) / wanted, []
+
+    def predict(
         self, image: Image | Path | str | np.ndarray[Any, Any], score_threshold: float | None = None
     ) -> Instances:
         """Organoids of one grey image: an Image, a path, or an array (H, W) of uint8, uint16 or float32.
+
+        They are numbered from 1 in the order in which one reads: these numbers are in every table and picture.
 
         Parameters
         ----------
@@ -91,11 +123,24 @@ class Model:
             image = read_image(Path(image))
         elif isinstance(image, np.ndarray):
             image = Image(image, name="array")
-        threshold = self.score_threshold if score_threshold is None else score_threshold
-        looks = Thorough(self.module) if self.thorough else self.module
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16):
-            found = segment_image(looks, image, threshold, self.device)
-        return found.replace(sources=(f"model:{self.description.identity}",) * len(found))
+        found, notes = self.look(image, score_threshold)
+        for note in notes:
+            warnings.warn(note, CappedResultWarning, stacklevel=2)
+        return found
+
+    segment = predict
+
+
+def numbered(instances: Instances) -> Instances:
+    """The same organoids with ids from 1 in the order in which one reads: row by row, left to right."""
+    if not len(instances):
+        return instances
+    boxes = instances.boxes.astype(np.float64)
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    # A row is as high as a usual organoid.
+    height = max(float(np.median(boxes[:, 2] - boxes[:, 0])), 1.0)
+    order = np.lexsort((middle[:, 1], middle[:, 0] // height))
+    return instances.select(order).replace(ids=np.arange(1, len(instances) + 1))
 
 
 def load_model(
@@ -132,6 +177,6 @@ def predict(
     model: Model | Path | str,
     score_threshold: float | None = None,
 ) -> Instances:
-    """Organoids of one image; see :meth:`Model.segment`."""
+    """Organoids of one image; see :meth:`Model.predict`."""
     ready = model if isinstance(model, Model) else load_model(model)
-    return ready.segment(image, score_threshold)
+    return ready.predict(image, score_threshold)

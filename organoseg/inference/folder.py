@@ -1,203 +1,200 @@
-"""Folders of images in, results out; one bad file costs one file."""
+"""Files, folders and plates in, results out; one bad file costs one file, and a second run does what is missing."""
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from organoseg.core import (
-    DataError,
-    Instances,
-    OrganosegError,
-    RunError,
-    UsageError,
-    read_json,
-    write_json,
-    write_text,
+from organoseg.core import Instances, RunError, UsageError, read_json, write_json
+from organoseg.inference.cluster import Crew, spread
+from organoseg.inference.items import Failure, Item, make_plan
+from organoseg.inference.part import Part
+from organoseg.inference.pipeline import Work, model_of, segment_items
+from organoseg.inference.progress import Tell, automatic
+from organoseg.inference.provenance import run_facts, write_run
+from organoseg.inference.records import (
+    ERRORS,
+    ITEMS,
+    RUN,
+    SETTINGS,
+    facts_path,
+    keys_of,
+    part_path,
+    thumbnail_path,
 )
-from organoseg.inference.api import Model, load_model
-from organoseg.inference.writers import USUAL, Writer, parse_writers
-from organoseg.io import (
-    find_images,
-    measure,
-    read_image,
-    read_instances,
-    write_instances,
-    write_measurements,
+from organoseg.inference.settings import PredictSettings
+from organoseg.inference.writers import (
+    JOINT,
+    USUAL,
+    parse_writers,
+    write_csv,
+    write_errors,
+    write_report,
 )
+from organoseg.inference.writers import write_json as write_all_instances
+from organoseg.io import read_instances
 
-SETTINGS, INSTANCES, MEASUREMENTS, ERRORS = (
-    "predict.json",
-    "instances.json",
-    "measurements.csv",
-    "errors.csv",
-)
+INSTANCES, MEASUREMENTS, REPORT = "instances.json", "measurements.csv", "report.html"
 
 
 @dataclass(frozen=True)
-class Job:
-    """One image and the name under which its results are kept."""
+class Outcome:
+    """A finished run: how many pictures there are results of, and what failed."""
 
-    path: Path
-    name: str
-
-    def part(self, out: Path) -> Path:
-        """Its own instances file, by which a second run knows that it is done."""
-        return out / "parts" / f"{self.name}.json"
-
-    def done(self, out: Path, writers: Sequence[Writer]) -> bool:
-        """All that was asked for lies there."""
-        asked = [self.part(out), *(writer.path(out, self.name) for writer in writers)]
-        return all(path.exists() for path in asked)
-
-
-def _jobs(paths: Sequence[Path], out: Path) -> list[Job]:
-    found = [p for p in find_images(paths) if out.resolve() not in p.resolve().parents]
-    if not found:
-        raise DataError("there is no image to segment", where=", ".join(map(str, paths)))
-    folders = {str(p.resolve().parent) for p in found}
-    root = Path(os.path.commonpath(folders))
-    return [Job(p, p.resolve().relative_to(root).as_posix()) for p in found]
-
-
-def _check_settings(out: Path, settings: dict[str, object]) -> None:
-    path = out / SETTINGS
-    if path.exists() and read_json(path) != settings:
-        raise UsageError(
-            "this folder holds results of another model, threshold or way of looking",
-            where=out,
-            remedy="Give another --out, or remove the folder.",
-        )
-    write_json(path, settings)
+    pictures: int
+    failures: tuple[Failure, ...]
 
 
 def predict_folder(
-    paths: Sequence[Path],
+    paths: Sequence[str | os.PathLike[str]],
     model: Path,
     out: Path,
-    score_threshold: float | None = None,
+    settings: PredictSettings | None = None,
+    write: Sequence[str] = USUAL,
     device: str | None = None,
     precision: str = "auto",
-    write: Sequence[str] = USUAL,
-    thorough: bool = False,
-) -> int:
-    """Segment images and folders of images into ``out``.
+    crew: Crew | None = None,
+    tell: Tell | None = None,
+) -> Outcome:
+    """Segment files, folders, zarr images and plates into ``out``.
 
-    ``instances.json`` holds every mask (COCO run lengths, overlaps kept), ``measurements.csv`` a row an organoid,
-    ``errors.csv`` a row a file that failed; ``write`` names what else each image gets: ``labels`` (a label TIFF),
-    ``rois`` (for ImageJ), ``geojson`` (for QuPath). A second run does only what is missing, and what was segmented
-    before is not segmented again for another kind of file.
-
-    Returns
-    -------
-    int
-        0, or 1 when a file failed.
+    ``write`` names what is written (`organoseg.inference.writers`). A second run does only what is missing or failed,
+    and what was segmented before is not segmented again for another kind of file. A source that changed since is done
+    anew. ``crew``: more than one process; the results are the same. ``tell`` hears how it goes.
 
     Raises
     ------
     DataError
         No images, or no model.
     UsageError
-        ``write`` has an unknown name, or ``out`` holds results of another model, threshold or way of looking.
+        ``write`` has an unknown name, or ``out`` holds results of another model or other settings.
     RunError
-        ``out`` cannot be made.
+        ``out`` cannot be made or written; what was done is kept.
     """
-    writers = parse_writers(write)
-    ready = load_model(model, device, precision, thorough)
-    threshold = ready.score_threshold if score_threshold is None else score_threshold
-    jobs = _jobs(paths, out)
+    begun, chosen = datetime.now(UTC), settings or PredictSettings()
+    parse_writers(write)
+    hear = tell or automatic()
+    work = Work(model, out.absolute(), chosen, tuple(write), device, precision)
+    ready = model_of(work)
+    threshold = ready.score_threshold if chosen.score_threshold is None else chosen.score_threshold
+    plan = make_plan(paths, chosen, out)
+    _make(out)
+    locked = chosen.lock(ready.description.identity, threshold)
+    _lock(out, locked)
+    _warn_of_scale(ready.description.pixel_size)
+    hear("start", {"items": len(plan.items)})
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        failures = [*plan.failures, *_all(plan.items, work, crew or Crew(), hear)]
+    except BaseException:
+        hear("abort", {})  # a bar must give the cursor back
+        raise
+    facts = run_facts(ready, model, locked, begun)
+    pictures = collect(out, plan.items, failures, write, facts)
+    hear("end", {"pictures": pictures, "failed": len(failures)})
+    return Outcome(pictures, tuple(failures))
+
+
+def _make(out: Path) -> None:
+    try:
+        (out / ITEMS).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(
             f"the folder of results cannot be made: {error.strerror or error}",
             where=out,
             remedy="Check permissions and the path.",
         ) from error
-    settings = {
-        "model": ready.description.identity,
-        "score_threshold": threshold,
-        "thorough": thorough,
-    }
-    _check_settings(out, settings)
-    failed: list[tuple[str, str]] = []
-    for job in _shown(jobs):
-        if job.done(out, writers):
-            continue
-        try:
-            _one(ready, job, out, threshold, writers)
-        except (
-            OrganosegError,
-            OSError,
-            MemoryError,
-            RuntimeError,
-        ) as error:  # torch's want of memory
-            failed.append((str(job.path), str(error)))
-    _collect(jobs, out, ready, failed)  # may add to the failures
-    return 1 if failed else 0
+    for partial_file in out.rglob(".tmp-*"):  # what a kill left of files that were being written
+        partial_file.unlink(missing_ok=True)
 
 
-def _shown(jobs: Sequence[Job]) -> Iterator[Job]:
-    """The jobs, with a bar on a terminal and nothing in a log."""
-    from rich.console import Console
-    from rich.progress import track
+def _lock(out: Path, settings: Mapping[str, Any]) -> None:
+    """Results of two models, or of two ways of looking, are never mixed."""
+    path = out / SETTINGS
+    known = read_json(path) if path.exists() else dict(settings)
+    other = sorted(
+        key for key in settings.keys() | known.keys() if settings.get(key) != known.get(key)
+    )
+    if other:
+        raise UsageError(
+            f"this folder holds results with another {', '.join(other)}",
+            where=out,
+            remedy="Give another --out, or remove the folder.",
+        )
+    if not path.exists():
+        write_json(path, settings)
 
-    console = Console(stderr=True)
-    yield from track(jobs, "segmenting", console=console, disable=not sys.stderr.isatty())
+
+def _warn_of_scale(pixel_size: float | None) -> None:
+    if pixel_size is None:
+        warnings.warn(
+            "the model does not say how large the pixels of its training images were: images are taken at their own "
+            "scale. Organoids that are much larger or smaller than in training will be missed.",
+            stacklevel=3,
+        )
 
 
-def _one(model: Model, job: Job, out: Path, threshold: float, writers: Sequence[Writer]) -> None:
-    image, part = read_image(job.path), job.part(out)
-    found = _known(job, out)
-    if found is None or found.shape != image.shape:
-        found = model.segment(image, threshold)
-        part.unlink(missing_ok=True)
-    for writer in writers:
-        path = writer.path(out, job.name)
-        if not (part.exists() and path.exists()):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            writer.write(path, found, image, model.description.classes)
-    if part.exists():
+def _all(items: Sequence[Item], work: Work, crew: Crew, hear: Tell) -> Iterator[Failure]:
+    if crew.alone:
+        yield from segment_items(items, work, hear)
         return
-    # Last, because it says that the others belong to it.
-    part.parent.mkdir(parents=True, exist_ok=True)
-    write_instances(part, [(job.name, found)], model.description.classes)
+    done = failed = 0
+    for turn in spread(work, items, crew, work.out, lambda text: hear("note", {"text": text})):
+        told = turn.told
+        if told is None:
+            told = [Failure(item.where, turn.died or "its worker died") for item in turn.items]
+        done, failed = done + len(turn.items), failed + len(told)
+        hear("item", {"done": done, "items": len(items), "failed": failed})
+        yield from told
 
 
-def _known(job: Job, out: Path) -> Instances | None:
-    """What an earlier run found in the image; None where it found nothing readable."""
-    try:
-        return read_instances(job.part(out))[job.name]
-    except (DataError, KeyError):
-        return None
+def collect(
+    out: Path,
+    items: Sequence[Item],
+    failures: Sequence[Failure],
+    write: Sequence[str],
+    facts: Mapping[str, Any],
+) -> int:
+    """The files of the whole run, out of what each picture has left; returns the number of pictures.
 
-
-def _collect(jobs: Sequence[Job], out: Path, model: Model, failed: list[tuple[str, str]]) -> None:
-    pairs: list[tuple[str, Instances]] = []
-    rows = []
-    for job in jobs:
-        if not job.part(out).exists():
-            continue
-        found = read_instances(job.part(out))[job.name]
-        pairs.append((job.name, found))
-        try:
-            # The job's name, not the file's: wells of two plates are often called alike.
-            rows += [{**r, "image": job.name} for r in measure(found, read_image(job.path))]
-        except OrganosegError as error:  # it has changed since it was segmented
-            failed.append((str(job.path), str(error)))
-    write_instances(out / INSTANCES, pairs, model.description.classes)
-    write_measurements(out / MEASUREMENTS, rows)
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(("file", "reason"))
-    writer.writerows(failed)
-    if failed:
-        write_text(out / ERRORS, text.getvalue())
-        print(f"{len(failed)} of {len(jobs)} files failed: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
+    ``facts``: as `run_facts` gives them. No pixel is read, and only one picture is held in memory at a time.
+    """
+    keys = keys_of(out, items)
+    parts = partial(_parts, out, keys)
+    names = set(JOINT) if "all" in write else set(write)
+    pairs = sorted({(f.file, f.reason) for f in failures})
+    if "json" in names:
+        classes = {int(k): v for k, v in facts["model"]["classes"].items()}
+        write_all_instances(out / INSTANCES, parts(), classes)
+    if "csv" in names:
+        write_csv(out / MEASUREMENTS, parts())
+    known = write_run(out / RUN, facts, parts(), len(pairs))
+    if "report" in names:
+        write_report(out / REPORT, parts(), known, pairs)
+    if pairs:
+        write_errors(out / ERRORS, pairs)
+        print(f"{len(pairs)} files failed: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
     else:
         (out / ERRORS).unlink(missing_ok=True)
+    return len(keys)
+
+
+def _parts(out: Path, keys: Iterable[str]) -> Iterator[Part]:
+    for key in keys:
+        small = thumbnail_path(out, key)
+        yield Part(
+            key,
+            read_json(facts_path(out, key)),
+            partial(_instances, out, key),
+            small if small.exists() else None,
+        )
+
+
+def _instances(out: Path, key: str) -> Instances:
+    return read_instances(part_path(out, key))[key]

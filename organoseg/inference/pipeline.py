@@ -1,51 +1,276 @@
-"""Frames in, finished parts of a run out: reading, network and writing at the same time."""
+"""Items in, finished pictures out: reading, the network and writing go on at the same time.
+
+Whatever is done is done whole: a picture's organoids are written last, after all its other files, and the item's record
+after all its pictures. A run that is killed at any moment and begun again does only what is missing.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from queue import Full, Queue
 
-from organoseg.inference.frames import Frame
+from organoseg.core import DataError, Instances, OrganosegError, RunError, write_bytes, write_json
+from organoseg.inference.api import Model, load_model
+from organoseg.inference.frames import Frame, frames
+from organoseg.inference.image import Look
+from organoseg.inference.items import Failure, Item
+from organoseg.inference.progress import Tell, silent
+from organoseg.inference.records import (
+    facts_path,
+    left_of,
+    part_path,
+    read_record,
+    thumbnail_path,
+    write_record,
+)
+from organoseg.inference.result import Result
 from organoseg.inference.settings import PredictSettings
+from organoseg.inference.writers import Writer, facts_of, parse_writers, thumbnail
+from organoseg.io import read_instances, write_instances
+
+#: Threads that read and that write; pictures that wait for the network and for the disk.
+READERS, WRITERS, AHEAD, BEHIND = 2, 2, 4, 8
 
 
 @dataclass(frozen=True)
-class Failure:
-    """A frame that could not be segmented, and why."""
+class Work:
+    """What all processes of a run share; travels as a pickle. ``write``: names as `parse_writers` knows them."""
 
-    key: str
-    source: str
-    reason: str
+    model: Path
+    out: Path
+    settings: PredictSettings
+    write: tuple[str, ...]
+    device: str | None = None
+    precision: str = "auto"
 
-
-@dataclass(frozen=True)
-class Tally:
-    """What became of some frames: ``skipped`` were done before."""
-
-    done: int = 0
-    skipped: int = 0
-    failures: tuple[Failure, ...] = ()
+    def __call__(self, items: Sequence[Item]) -> list[Failure]:
+        """Do some items; what fails is returned, what is done lies in ``out``."""
+        return segment_items(items, self)
 
 
-def segment_frames(
-    frames: Sequence[Frame],
-    settings: PredictSettings,
-    model_folder: Path,
-    out: Path,
-    tick: Callable[[Frame], None] | None = None,
-) -> Tally:
-    """Segment frames and write what each gets into ``out``; what lies there whole is left as it is.
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """A picture that was read, with its organoids where an earlier run has found them."""
 
-    The result of a frame does not depend on which others are with it, so any split of a run over processes gives the
-    same files. A frame is done when ``parts/KEY.json`` is there: it is written last, after ``parts/KEY.facts.json``,
-    ``parts/KEY.jpg`` and the files of ``settings.write``. ``tick`` is told of every frame that has ended.
+    item: Item
+    frame: Frame
+    known: Instances | None
+
+
+@dataclass(eq=False)
+class _Progress:
+    """An item on its way: its pictures, what failed, and what is still being written."""
+
+    item: Item
+    keys: list[str] = field(default_factory=list)
+    failures: list[Failure] = field(default_factory=list)
+    writing: list[Future[None]] = field(default_factory=list)
+    skipped: bool = False
+
+
+@lru_cache(maxsize=1)
+def model_of(work: Work) -> Model:
+    """The run's model, loaded once a process. Errors as `load_model`."""
+    return load_model(work.model, work.device, work.precision, work.settings.thorough)
+
+
+def segment_items(items: Sequence[Item], work: Work, tell: Tell = silent) -> list[Failure]:
+    """Segment items into ``work.out``; returns what failed, in the order of the items.
+
+    ``tell`` hears ``item`` with ``done``, ``items`` and ``failed`` after each.
 
     Raises
     ------
-    DataError, UsageError
-        The model cannot be used.
     RunError
-        The disk takes no more; nothing half-written is left.
+        The disk does not take the results. What was done is kept.
     """
-    raise NotImplementedError
+    return _Pipeline(items, work, tell).run()
+
+
+class _Pipeline:
+    def __init__(self, items: Sequence[Item], work: Work, tell: Tell) -> None:
+        self.items, self.work, self.tell = items, work, tell
+        self.writers = parse_writers(work.write)
+        self.with_thumbnails = "report" in work.write or "all" in work.write
+        self._source = iter(items)
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._read: Queue[_Loaded | _Progress | BaseException] = Queue(AHEAD)
+        self._room = threading.Semaphore(BEHIND)
+        self._progress: dict[str, _Progress] = {}
+
+    def run(self) -> list[Failure]:
+        """All items, to their end."""
+        readers = [threading.Thread(target=self._reader, daemon=True) for _ in range(READERS)]
+        done: list[Failure] = []
+        finished = 0
+        with ThreadPoolExecutor(WRITERS, thread_name_prefix="organoseg-write") as pool:
+            for thread in readers:
+                thread.start()
+            try:
+                for loaded in self._incoming():
+                    if isinstance(loaded, _Loaded):
+                        self._one(loaded, pool)
+                        continue
+                    self._finish(loaded)
+                    finished += 1
+                    facts = {"done": finished, "items": len(self.items), "failed": len(done)}
+                    self.tell("item", {**facts, "name": loaded.item.name})
+            finally:
+                self._stop.set()
+                for thread in readers:
+                    thread.join()
+        for item in self.items:
+            done += self._progress[item.name].failures
+        return done
+
+    # -- reading -----------------------------------------------------------------------------
+
+    def _incoming(self) -> Iterator[_Loaded | _Progress]:
+        left = len(self.items)
+        while left:
+            found = self._read.get()
+            if isinstance(found, BaseException):
+                raise found
+            left -= isinstance(found, _Progress)
+            yield found
+
+    def _reader(self) -> None:
+        """Read items, each by one thread, until none is left or the run stops."""
+        try:
+            while not self._stop.is_set():
+                with self._lock:
+                    item = next(self._source, None)
+                if item is None:
+                    return
+                progress = self._progress[item.name] = _Progress(item)
+                self._open(item, progress)
+                self._put(progress)
+        except BaseException as error:  # noqa: BLE001 (the main thread must hear of it, whatever it is)
+            self._put(error)
+
+    def _open(self, item: Item, progress: _Progress) -> None:
+        todo = left_of(self.work.out, item, self._whole)
+        if todo.done:
+            record = read_record(self.work.out, item)
+            progress.keys, progress.skipped = list(record.keys or ()) if record else [], True
+            return
+        anew = todo.anew
+        if anew:
+            write_record(self.work.out, item, None)
+
+        def wanted(key: str) -> bool:
+            progress.keys.append(key)
+            return todo.wanted(key)
+
+        try:
+            for frame in frames(item, self.work.settings, progress.failures.append, wanted):
+                known = None if anew else self._known(frame)
+                if not self._put(_Loaded(item, frame, known)):
+                    return
+        # Codecs have errors of every kind; whatever they are, they cost this file and no other.
+        except Exception as error:  # noqa: BLE001
+            progress.failures.append(Failure(item.where, f"{type(error).__name__}: {error}"))
+
+    def _whole(self, key: str) -> bool:
+        """Whether everything that was asked for lies there."""
+        out = self.work.out
+        asked = [part_path(out, key), facts_path(out, key)]
+        asked += [writer.path(out, key) for writer in self.writers]
+        if self.with_thumbnails:
+            asked.append(thumbnail_path(out, key))
+        return all(path.exists() for path in asked)
+
+    def _known(self, frame: Frame) -> Instances | None:
+        try:
+            found = read_instances(part_path(self.work.out, frame.key))[frame.key]
+        except (DataError, KeyError):
+            return None
+        return found if found.shape == frame.image.shape else None
+
+    def _put(self, found: _Loaded | _Progress | BaseException) -> bool:
+        while not self._stop.is_set():
+            try:
+                self._read.put(found, timeout=0.1)
+            except Full:
+                continue
+            return True
+        return False
+
+    # -- network and writing -----------------------------------------------------------------
+
+    def _one(self, loaded: _Loaded, pool: ThreadPoolExecutor) -> None:
+        frame, progress = loaded.frame, self._progress[loaded.item.name]
+        settings, model = self.work.settings, model_of(self.work)
+        try:
+            found, notes = loaded.known, frame.warnings
+            if found is None:
+                look = Look(settings.tile or Look.tile, settings.overlap, settings.batch)
+                found, more = model.look(frame.image, settings.score_threshold, look)
+                notes = (*notes, *more)
+            result = Result(
+                frame.key, frame.image, found, model.description.classes, frame.fields, notes
+            )
+        # RuntimeError is torch's want of memory.
+        except (OrganosegError, RuntimeError, MemoryError) as error:
+            progress.failures.append(Failure(loaded.item.where, str(error)))
+            return
+        self._room.acquire()
+        writing = pool.submit(self._write, result, loaded.known is not None)
+        writing.add_done_callback(lambda _: self._room.release())
+        progress.writing.append(writing)
+
+    def _write(self, result: Result, again: bool) -> None:
+        out, key = self.work.out, result.key
+        part = part_path(out, key)
+        if not again:
+            part.unlink(missing_ok=True)
+        for writer in self.writers:
+            path = writer.path(out, key)
+            if not (again and path.exists()):
+                _make_room(path, writer)
+                writer.write(path, result)
+        if self.with_thumbnails:
+            write_bytes(thumbnail_path(out, key), thumbnail(result))
+        write_json(facts_path(out, key), facts_of(result), indent=None)
+        if not part.exists():
+            part.parent.mkdir(parents=True, exist_ok=True)
+            # Last, because it says that the others belong to it.
+            write_instances(part, [(key, result.instances)], result.classes)
+
+    def _finish(self, progress: _Progress) -> None:
+        """Wait for what is being written of an item, and write down what became of it."""
+        for writing in progress.writing:
+            try:
+                writing.result()
+            except RunError:
+                raise  # of the disk, which would take the other pictures no better
+            except OSError as error:
+                raise RunError(
+                    f"the results cannot be written: {error.strerror or error}",
+                    where=self.work.out,
+                    remedy="Make room or mend the permissions, and run the same command: it goes on.",
+                ) from error
+            # A picture that a format cannot hold costs that picture.
+            except Exception as error:  # noqa: BLE001
+                progress.failures.append(Failure(progress.item.where, str(error)))
+        progress.writing.clear()
+        if not progress.skipped:
+            failed = bool(progress.failures)
+            write_record(self.work.out, progress.item, progress.keys, failed)
+
+
+def _make_room(path: Path, writer: Writer) -> None:
+    """The folder of a file, named in the error where it cannot be made."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(
+            f"the folder for {writer.name} cannot be made: {error.strerror or error}",
+            where=path.parent,
+            remedy="Check free space and permissions, and run the same command: it goes on.",
+        ) from error

@@ -73,9 +73,10 @@ def write_record(out: Path, item: Item, keys: Sequence[str] | None, failed: bool
 
 @dataclass(frozen=True)
 class Todo:
-    """What is left of an item: nothing, or the pictures that are ``wanted``."""
+    """What is left of an item: nothing (``done``), or the ``wanted`` pictures; ``anew``: trust nothing there."""
 
     done: bool
+    anew: bool
     wanted: Callable[[str], bool]
 
 
@@ -86,10 +87,10 @@ def left_of(out: Path, item: Item, whole: Callable[[str], bool]) -> Todo:
     """
     record = read_record(out, item)
     if record is None or record.failed or record.sources != item.sources():
-        return Todo(False, lambda key: True)
+        return Todo(False, True, lambda key: True)
     if record.keys is not None and all(map(whole, record.keys)):
-        return Todo(True, lambda key: False)
-    return Todo(False, lambda key: not whole(key))
+        return Todo(True, False, lambda key: False)
+    return Todo(False, False, lambda key: not whole(key))
 
 
 def keys_of(out: Path, items: Iterable[Item]) -> list[str]:
