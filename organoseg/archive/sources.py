@@ -65,14 +65,14 @@ def find_jobs(
             continue
         found = _walk(path, leave)
         for store in sorted(found.stores):
-            name = store.relative_to(path).as_posix()
+            name = store.relative_to(path).as_posix() if store != path else ""
             try:
                 _add_store(str(store), name, jobs)
             except DataError as error:
                 if store == path:
                     raise
                 failed.append((str(store), str(error)))
-        failed += [(str(folder), "a folder with the name of an image") for folder in found.odd]
+        failed += [(str(place), reason) for place, reason in found.odd]
         for file in find_images(found.files) if found.files else ():
             name = file.relative_to(path).as_posix()
             _add_file(SourceFile(file, name), grammar.parse(name, file), source, jobs)
@@ -87,11 +87,11 @@ def find_jobs(
 
 @dataclass
 class _Found:
-    """What lies below a folder: image files, zarr stores, and empty folders that are called like images."""
+    """What lies below a folder: image files, zarr stores, and what only is called like an image, with the reason."""
 
     files: list[Path] = field(default_factory=list)
     stores: list[Path] = field(default_factory=list)
-    odd: list[Path] = field(default_factory=list)
+    odd: list[tuple[Path, str]] = field(default_factory=list)
 
 
 def _walk(folder: Path, leave: Callable[[Path], bool]) -> _Found:
@@ -104,9 +104,13 @@ def _walk(folder: Path, leave: Callable[[Path], bool]) -> _Found:
             continue
         folders[:] = [n for n in folders if not n.startswith(".") and not leave(Path(here) / n)]
         known = [n for n in files if not n.startswith(".") and Path(n).suffix.lower() in suffixes()]
-        found.files += [Path(here) / name for name in known]
+        for file in (Path(here) / name for name in known):
+            if file.exists():
+                found.files.append(file)
+            else:
+                found.odd.append((file, "a link that leads nowhere"))
         if not (known or folders) and Path(here).suffix.lower() in suffixes():
-            found.odd.append(Path(here))
+            found.odd.append((Path(here), "a folder with the name of an image"))
     return found
 
 

@@ -1,0 +1,205 @@
+"""One bad file costs one file; a kill costs what was under way; nothing is done twice."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image as Pillow
+
+from organoseg.core import RunError
+from organoseg.inference import pipeline
+from organoseg.inference.records import left_of, part_path
+from organoseg.inference.writers import PICTURE_WRITERS
+from tests.inference import quick
+from tests.inference.quick import MODEL, segment
+
+
+@pytest.fixture(autouse=True)
+def quick_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipeline, "model_of", quick.quick_model)
+    MODEL.seen.clear()
+
+
+def spots(seed: int) -> np.ndarray:
+    pixels = np.full((40, 40), 20, np.uint8)
+    for y, x in np.random.default_rng(seed).integers(4, 30, (3, 2)):
+        pixels[y : y + 5, x : x + 5] = 200
+    return pixels
+
+
+def bad_files(folder: Path) -> int:
+    """Twenty files that are no images, of every kind."""
+    whole = folder / "whole.tif"
+    tifffile.imwrite(whole, spots(0))
+    data = whole.read_bytes()
+    whole.unlink()
+    for n in range(2):
+        (folder / f"empty_{n}.tif").touch()
+        (folder / f"cut_{n}.tif").write_bytes(data[: len(data) // (2 + n)])
+        (folder / f"cut_{n}.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(20))
+        tifffile.imwrite(folder / f"complex_{n}.tif", np.ones((20, 20), np.complex64))
+        nan = np.ones((20, 20), np.float32)
+        nan[n, n] = np.nan
+        tifffile.imwrite(folder / f"nan_{n}.tif", nan)
+        tifffile.imwrite(folder / f"pixel_{n}.tif", np.ones((1, 1), np.uint8))
+        (folder / f"text_{n}.png").write_text("not a picture", encoding="utf-8")
+        (folder / f"folder_{n}.tif").mkdir()
+        (folder / f"gone_{n}.tif").symlink_to(folder / "nowhere")
+        (folder / f"random_{n}.jpg").write_bytes(random.Random(n).randbytes(300))
+    return 20
+
+
+def test_twenty_bad_files_of_two_hundred_cost_twenty(tmp_path: Path) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    names = [f"well {n}.png" for n in range(178)] + ["größe.png", "類器官.png"]
+    for n, name in enumerate(names):
+        Pillow.fromarray(spots(n)).save(folder / name)
+    assert bad_files(folder) == 20
+    failures = segment([folder], out)
+    assert len({f.file for f in failures}) == len(failures) == 20
+    assert all(f.reason for f in failures)
+    assert len(list((out / "parts").rglob("*.json"))) == 180
+    assert sorted(MODEL.seen) == sorted(names)
+    # The next run touches only the twenty, one of which has been mended.
+    MODEL.seen.clear()
+    before = {p: p.stat().st_mtime_ns for p in (out / "labels").rglob("*.tif")}
+    (folder / "text_0.png").unlink()
+    Pillow.fromarray(spots(500)).save(folder / "text_0.png")
+    assert len(segment([folder], out)) == 19
+    assert MODEL.seen == ["text_0.png"]
+    assert {p: p.stat().st_mtime_ns for p in before} == before
+
+
+def tree(out: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.is_file()}
+
+
+def test_killed_at_any_moment_and_begun_again_the_results_are_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(12):
+        Pillow.fromarray(spots(n)).save(folder / f"{n}.png")
+    stack = np.stack([spots(50 + t) for t in range(20)])
+    tifffile.imwrite(folder / "film.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    segment([folder], tmp_path / "whole")
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "tests.inference.quick", str(folder), str(out)]
+    root = Path(__file__).parents[2]
+    environment = {**os.environ, "PYTHONPATH": str(root), "OMP_NUM_THREADS": "1"}
+    for stop in (1, 5, 9):
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, cwd=root, env=environment
+        ) as process:
+            assert process.stdout is not None
+            for line in process.stdout:
+                if int(line) >= stop:
+                    process.send_signal(signal.SIGKILL)
+                    break
+        names = [p.name for p in out.rglob("*") if p.is_file()]
+        assert all(name.startswith(".tmp-") or "." in name for name in names)
+    assert segment([folder], out) == []
+    whole = tree(tmp_path / "whole")
+    assert {k: v for k, v in tree(out).items() if ".tmp-" not in k} == whole
+
+
+def test_a_time_lapse_goes_on_where_it_was(tmp_path: Path) -> None:
+    stack = np.stack([spots(t) for t in range(6)])
+    tifffile.imwrite(tmp_path / "film.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    out = tmp_path / "out"
+    assert segment([tmp_path / "film.tif"], out) == []
+    part_path(out, "film.tif.t3").unlink()
+    MODEL.seen.clear()
+    segment([tmp_path / "film.tif"], out)
+    assert MODEL.seen == ["film.tif.t3"]
+
+
+def test_a_source_that_changed_is_done_anew(tmp_path: Path) -> None:
+    file, out = tmp_path / "a.png", tmp_path / "out"
+    Pillow.fromarray(spots(0)).save(file)
+    segment([file], out)
+    before = part_path(out, "a.png").read_bytes()
+    os.utime(file, (1, 1))
+    Pillow.fromarray(spots(1)[:, ::-1]).save(file)
+    segment([file], out)
+    assert MODEL.seen == ["a.png", "a.png"]
+    assert part_path(out, "a.png").read_bytes() != before
+
+
+def test_a_plane_that_cannot_be_read_costs_the_stack_that_plane(tmp_path: Path) -> None:
+    for z in range(3):
+        tifffile.imwrite(tmp_path / f"P_p00_z{z:02d}_0_A01f00d0.TIF", spots(z))
+    bad = tmp_path / "P_p00_z01_0_A01f00d0.TIF"
+    good = bad.read_bytes()
+    bad.write_bytes(good[:50])
+    out = tmp_path / "out"
+    (failure,) = segment([tmp_path], out)
+    assert failure.file == str(bad)
+    assert len(list((out / "parts").rglob("*.json"))) == 1
+    # Mended, the whole stack is looked at again: another plane may be in focus.
+    bad.write_bytes(good)
+    assert segment([tmp_path], out) == []
+    assert len(MODEL.seen) == 2
+
+
+def test_a_full_disk_stops_the_run_and_the_next_one_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for n in range(8):
+        Pillow.fromarray(spots(n)).save(folder / f"{n}.png")
+    writer = PICTURE_WRITERS["labels"]
+    inner, written = writer.write, []
+
+    def full(path: Path, result: object) -> None:
+        if len(written) >= 3:
+            raise RunError("Cannot write the file: No space left on device", where=path)
+        written.append(path)
+        inner(path, result)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(writer), "write", lambda self, path, result: full(path, result))
+    with pytest.raises(RunError, match="No space left"):
+        segment([folder], out)
+    monkeypatch.undo()
+    monkeypatch.setattr(pipeline, "model_of", quick.quick_model)
+    assert segment([folder], out) == []
+    assert len(list((out / "parts").rglob("*.json"))) == 8
+
+
+def test_what_an_engine_cannot_do_costs_the_picture(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(3):
+        Pillow.fromarray(spots(n)).save(tmp_path / f"{n}.png")
+    inner = MODEL.look
+
+    def greedy(image: object, *rest: object) -> object:
+        if image.name == "1.png":  # type: ignore[attr-defined]
+            raise RuntimeError("not enough memory: you tried to allocate 99999999999 bytes.")
+        return inner(image, *rest)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MODEL, "look", greedy)
+    (failure,) = segment([tmp_path], tmp_path / "out")
+    assert failure.file.endswith("1.png")
+    assert "not enough memory" in failure.reason
+
+
+def test_a_source_is_left_of_nothing_only_when_everything_is_there(tmp_path: Path) -> None:
+    from organoseg.inference.items import make_plan
+    from organoseg.inference.settings import PredictSettings
+
+    Pillow.fromarray(spots(0)).save(tmp_path / "a.png")
+    (item,) = make_plan([tmp_path / "a.png"], PredictSettings(), tmp_path / "out").items
+    assert left_of(tmp_path / "out", item, lambda key: True).anew
+    segment([tmp_path / "a.png"], tmp_path / "out")
+    assert left_of(tmp_path / "out", item, lambda key: True).done
+    assert not left_of(tmp_path / "out", item, lambda key: False).done
