@@ -17,7 +17,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="follow organoids over time in the results of `predict`",
         description="Follow organoids over the frames of series. DIR gets tracks.csv (a row an organoid and frame), "
         "growth.csv (a row a track: origin, fate, growth rate) and tracks.html (growth curves and pictures); "
-        "measurements.csv gets the columns series, frame and track.",
+        "measurements.csv gets the columns series, frame and track, report.html the growth curves.",
         parents=[verbosity_options()],
     )
     parser.add_argument(
@@ -83,8 +83,12 @@ def run(args: argparse.Namespace) -> int:
         None if args.interval is None else parse_interval(args.interval),
     )
     page = TracksPage(args.folder)
-    track_folder(args.folder, settings, page.add, counter("series tracked"))
+    progress = None if args.quiet else counter("series tracked")
+    track_folder(args.folder, settings, page.add, progress)
     path = page.write()
+    report = args.folder / "report.html"
+    if report.exists():
+        page.add_to_report(report)
     print(page.summary())
     print(f"Look at {path}")
     return 0

@@ -35,7 +35,7 @@ def write_table(
             if not known.issuperset(row):
                 unknown = ", ".join(sorted(set(row) - known))
                 raise DataError(f"Measurements have no column {unknown}", where=path)
-            writer.writerow([_cell(row.get(column)) for column in columns])
+            writer.writerow([cell(row.get(column)) for column in columns])
         text.flush()
         text.detach()
 
@@ -45,7 +45,8 @@ def write_measurements(path: str | os.PathLike[str], rows: Iterable[Mapping[str,
     write_table(path, COLUMNS, rows)
 
 
-def _cell(value: Any) -> str:
+def cell(value: Any) -> str:
+    """A value as the text of a cell; see `write_table`."""
     if value is None:
         return ""
     if isinstance(value, bool | np.bool_):

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from html import escape
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from organoseg.core import Instances, write_text
+from organoseg.core import DataError, Instances, write_text
 from organoseg.core.outlines import outlines
 from organoseg.report.growth_chart import count_curve, growth_curves, track_colour
 from organoseg.report.style import CSS
@@ -28,26 +29,25 @@ _STYLE = """
 .film figure { margin: 0; min-width: 0; }
 .film svg { max-width: none; background: #2a2f36; border-radius: 4px; }
 .film svg text { font-weight: 600; paint-order: stroke; stroke: #000; stroke-width: 3px; }
+.film .ground { filter: grayscale(1) brightness(.75); }
 .film figcaption { font-size: .82rem; color: var(--soft); overflow-wrap: anywhere; }
 .pair { display: grid; gap: 20px; grid-template-columns: 3fr 2fr; align-items: end; }
 td.num { text-align: right; }
 @media (max-width: 760px) { .film, .pair { grid-template-columns: 1fr; } }
 """
 
-#: A small picture of a frame as the value of an <image>'s href, or None.
-Background = Callable[[Picture], str | None]
+#: Series whose curves stand in the run's own report too.
+IN_REPORT = 4
+_BEGIN, _END = "<!-- tracks: begin -->", "<!-- tracks: end -->"
 
 
 class TracksPage:
-    """Collects series as they are linked, and writes the page.
+    """Collects the series of the run in ``folder`` as they are linked, and writes the page."""
 
-    background: gives the pictures under the outlines; without it, outlines are on a plain ground.
-    """
-
-    def __init__(self, folder: Path, background: Background | None = None) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._background = background
         self._sections: list[str] = []
+        self._charts: list[str] = []
         self._rows: list[str] = []
         self._tracks = self._followed = self._frames = 0
         self._rates: list[float] = []
@@ -118,11 +118,32 @@ class TracksPage:
         )
         return path
 
+    def add_to_report(self, report: Path) -> None:
+        """Put the summary and the first growth curves at the end of the run's report, or exchange them there.
+
+        DataError when the page is not one that organoseg wrote.
+        """
+        page = report.read_text(encoding="utf-8")
+        head, _, rest = page.partition(_BEGIN)
+        if rest:
+            page = head + rest.partition(_END)[2]
+        place = page.rfind("</main>")
+        if place < 0:
+            raise DataError("this page is no report of organoseg's", where=report)
+        more = f'<p><a href="{PAGE}">All series, with pictures and a table of tracks</a></p>'
+        section = (
+            f"{_BEGIN}<section><h2>Organoids over time</h2><p>{escape(self.summary())}</p>"
+            f"{''.join(self._charts)}{more}</section>{_END}"
+        )
+        write_text(report, page[:place] + section + page[place:])
+
     def _section(self, series: Series, linked: SeriesTracks) -> str:
         unit = "hours" if linked.hourly else "frames"
         start = {t.number: linked.curve(t) for t in linked.tracks if t.origin == "from the start"}
         counts = [(facts.time, float(len(facts.ids))) for facts in linked.frames]
         chart = growth_curves(start, unit)
+        if chart and len(self._charts) < IN_REPORT:
+            self._charts.append(f"<h3>{escape(linked.name)}</h3>{chart}")
         told = (
             "<p>Each line is an organoid that was there from the start, in its colour of the pictures; the black line "
             "is their median. Frames in which the border cuts an organoid are left out.</p>"
@@ -142,8 +163,15 @@ class TracksPage:
         numbers = linked.numbers()
         for place in places:
             picture = series.pictures[place]
-            ground = None if self._background is None else self._background(picture)
-            yield _figure(linked, place, picture.organoids(), numbers, ground)
+            yield _figure(linked, place, picture.organoids(), numbers, _ground(picture))
+
+
+def _ground(picture: Picture) -> str | None:
+    """The frame's small picture as the value of an href, or None."""
+    if picture.thumbnail is None:
+        return None
+    data = base64.b64encode(picture.thumbnail.read_bytes()).decode("ascii")
+    return f"data:image/jpeg;base64,{data}"
 
 
 def _figure(
@@ -159,7 +187,8 @@ def _figure(
     parts = []
     if ground is not None:
         parts.append(
-            f'<image href="{escape(ground)}" width="{width}" height="{height}" preserveAspectRatio="none"/>'
+            f'<image href="{escape(ground)}" width="{width}" height="{height}" '
+            'preserveAspectRatio="none" class="ground"/>'
         )
     where = {number: node for node, number in numbers.items() if node[0] == place}
     trails = {number: _trail(linked, number, place, numbers) for number in where}

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from organoseg.core import Instances
+from organoseg.io.csv_table import write_table
 from organoseg.tracking.cost import LinkSettings
 from organoseg.tracking.run_folder import pictures_of
 from organoseg.tracking.series import Series, find_series
 from organoseg.tracking.tables import (
     POINT_COLUMNS,
     TRACK_COLUMNS,
-    TableFile,
     TrackColumns,
     point_rows,
     track_rows,
@@ -60,9 +60,9 @@ def track_folder(
     settings = settings or TrackSettings()
     found = find_series(pictures_of(out), settings.grammar, settings.by_folder, settings.interval)
     columns = TrackColumns()
-    with ExitStack() as stack:
-        points = stack.enter_context(TableFile(out / POINTS, POINT_COLUMNS))
-        tracks = stack.enter_context(TableFile(out / TRACKS, TRACK_COLUMNS))
+    tracks: list[dict[str, Any]] = []
+
+    def points() -> Iterator[dict[str, Any]]:
         for done, series in enumerate(found, start=1):
             linked = track_series(
                 series.name,
@@ -71,13 +71,16 @@ def track_folder(
                 series.hourly,
                 series.pictures[0].pixel_size,
             )
-            points.add(point_rows(linked))
-            tracks.add(track_rows(linked))
+            yield from point_rows(linked)
+            tracks.extend(track_rows(linked))
             columns.add(linked)
             if see is not None:
                 see(series, linked)
             if progress is not None:
                 progress(done, len(found))
+
+    write_table(out / POINTS, POINT_COLUMNS, points())
+    write_table(out / TRACKS, TRACK_COLUMNS, tracks)
     if (out / MEASUREMENTS).exists():
         columns.write_beside(out / MEASUREMENTS)
     return found

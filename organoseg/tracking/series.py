@@ -92,9 +92,7 @@ def _by_fields(picture: Picture, grammar: Grammar | None) -> tuple[str, str] | N
         name = _without_time(said.stack, said.coordinates).removesuffix(ending)
         return None if time is None else (name, time)
     time = picture.fields.get("time")
-    if time is None:
-        return None
-    return picture.fields.get("series") or _place(picture.fields), time
+    return None if time is None else (_place(picture.fields), time)
 
 
 def _without_time(stack: str, coordinates: Mapping[str, str]) -> str:
@@ -105,8 +103,17 @@ def _without_time(stack: str, coordinates: Mapping[str, str]) -> str:
 
 
 def _place(fields: Mapping[str, str]) -> str:
-    parts = [fields[key] for key in ("plate", "well", "site", "channel", "z") if key in fields]
-    return "/".join(parts) or "all"
+    """What the frames of a series have in common."""
+    series = fields.get("series")
+    if series is None:
+        parts = [fields[key] for key in ("plate", "well", "site") if key in fields]
+        series = "/".join(parts) or fields.get("group", "all")
+    channel, z = fields.get("channel"), fields.get("z", "")
+    name = _without_time(series, {} if channel is None else {"c": channel})
+    if channel is not None and "<c>" not in series:
+        name += f", channel {channel}"
+    # Any other z tells how the stack was seen, not which plane of it.
+    return f"{name}, z {z}" if z.isdecimal() else name
 
 
 def _series(

@@ -5,13 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from organoseg.core import DataError, atomic_write
-from organoseg.io.measurements import _cell as cell
+from organoseg.io.csv_table import cell
 from organoseg.tracking.tracks import SeriesTracks
 
 POINT_COLUMNS = (
@@ -140,31 +140,6 @@ def _settled(series: SeriesTracks, node: tuple[int, int]) -> tuple[float, float]
     y, x = series.frames[frame].centres[index].tolist()
     way = series.drifts[: frame + 1]
     return y - sum(step[0] for step in way), x - sum(step[1] for step in way)
-
-
-class TableFile:
-    """A CSV that grows row by row and appears under its name when the block ends well."""
-
-    def __init__(self, path: Path, columns: Sequence[str]) -> None:
-        self._columns = columns
-        self._file = atomic_write(path)
-
-    def __enter__(self) -> TableFile:
-        self._text = io.TextIOWrapper(self._file.__enter__(), encoding="utf-8", newline="")
-        self._writer = csv.writer(self._text, lineterminator="\r\n")
-        self._writer.writerow(self._columns)
-        return self
-
-    def __exit__(self, *error: Any) -> None:
-        if error[0] is None:
-            self._text.flush()
-        self._text.detach()
-        self._file.__exit__(*error)
-
-    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """Write rows; a column that a row lacks stays empty."""
-        for row in rows:
-            self._writer.writerow([cell(row.get(column)) for column in self._columns])
 
 
 class TrackColumns:

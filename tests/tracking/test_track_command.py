@@ -12,9 +12,11 @@ import numpy as np
 import pytest
 
 from organoseg.cli.main import main
-from organoseg.core import DataError, Image, Instances, UsageError
+from organoseg.core import DataError, Image, Instances, UsageError, write_json
 from organoseg.dataset.synthetic_series import SeriesSpec, make_series
-from organoseg.io import measure, write_instances, write_measurements
+from organoseg.inference.records import facts_path, part_path
+from organoseg.io import measure, write_instances
+from organoseg.io.csv_table import write_measurements
 from organoseg.tracking.run_folder import Picture
 from organoseg.tracking.series import find_series, parse_interval
 
@@ -28,14 +30,18 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def write_run(folder: Path, found: dict[str, Instances]) -> Path:
+def write_run(
+    folder: Path, found: dict[str, Instances], pixel_size: tuple[float, float] | None = None
+) -> Path:
     """What `predict` leaves behind, as far as tracking reads it."""
     table = []
     for key, organoids in found.items():
-        path = folder / "parts" / f"{key}.json"
+        path = part_path(folder, key)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_instances(path, [(key, organoids)])
-        image = Image(np.full(organoids.shape, 9, np.uint8))
+        facts = {"key": key, "fields": {}, "pixel_size": pixel_size, "count": len(organoids)}
+        write_json(facts_path(folder, key), facts)
+        image = Image(np.full(organoids.shape, 9, np.uint8), pixel_size=pixel_size)
         table += [{**row, "image": key} for row in measure(organoids, image)]
     write_measurements(folder / "measurements.csv", table)
     return folder
@@ -49,7 +55,7 @@ def run(tmp_path: Path) -> Path:
         for seed in (1, 2)
         for item in make_series(seed, spec, pixels=False)
     }
-    return write_run(tmp_path / "run", found)
+    return write_run(tmp_path / "run", found, (0.5, 0.5))
 
 
 def test_tables_say_the_same_of_every_organoid(run: Path) -> None:
@@ -64,7 +70,9 @@ def test_tables_say_the_same_of_every_organoid(run: Path) -> None:
         assert [row[c] for c in ("series", "frame", "track")] == [
             point[c] for c in ("series", "frame", "track")
         ]
-        assert row["area_px"] == point["area_px"]
+        sizes = ("area_px", "area_um2", "equivalent_diameter_um", "touches_border")
+        assert [row[c] for c in sizes] == [point[c] for c in sizes]
+        assert float(row["area_um2"]) == pytest.approx(float(row["area_px"]) / 4, rel=1e-5)
         assert float(point["time"]) == pytest.approx(0.5 * int(point["frame"]))
     assert {t["series"] for t in tracks} == {"series_00001_t*", "series_00002_t*"}
     assert {t["per"] for t in tracks} == {"hour"}
@@ -87,6 +95,18 @@ def test_tracking_again_gives_the_same_files(run: Path) -> None:
     # Columns are exchanged, not added once more.
     head = (run / "measurements.csv").read_text(encoding="utf-8").splitlines()[0]
     assert head.count("track") == 1
+
+
+def test_the_report_of_the_run_gets_the_curves_once(run: Path) -> None:
+    report = run / "report.html"
+    report.write_text("<html><body><main><p>counts</p></main></body></html>", encoding="utf-8")
+    for _ in range(2):
+        assert main(["track", str(run), "--grammar", GRAMMAR, "-q"]) == 0
+    text = report.read_text(encoding="utf-8")
+    assert text.startswith("<html><body><main><p>counts</p>")
+    assert text.endswith("</main></body></html>")
+    assert text.count("Organoids over time") == 1
+    assert text.count("<svg") == 2
 
 
 class Page(HTMLParser):
@@ -151,6 +171,19 @@ def test_series_are_places_and_frames_are_in_the_order_of_time() -> None:
     assert find_series(pictures, interval=2.0)[0].times == (0, 14, 16)
 
 
+def test_channels_and_planes_are_series_of_their_own() -> None:
+    pictures = [
+        picture(f"{c}{z}{t}", series="p/x<c>_<t>.tif", channel=c, z=z, time=t)
+        for c in ("1", "2")
+        for z in ("0", "1")
+        for t in ("0", "1")
+    ]
+    names = [s.name for s in find_series(pictures)]
+    assert names == [f"p/x{c}_*.tif, z {z}" for c in "12" for z in "01"]
+    seen = [picture(f"{z}{t}", well="A01", z=f"focus {z}", time=t) for z, t in ("30", "41")]
+    assert [s.name for s in find_series(seen)] == ["A01"]
+
+
 def test_folders_may_be_series() -> None:
     pictures = [picture(f"{place}/img{k}.png") for place in "ba" for k in (10, 9, 1)]
     found = find_series(pictures, by_folder=True)
@@ -205,8 +238,22 @@ Spoil = Callable[[Path], None]
             3,
             "series_00001_t003",
         ),
+        (
+            ["--grammar", GRAMMAR],
+            lambda run: (run / "facts/series_00001_t003.png.json").write_text('{"fields": 3}'),
+            3,
+            "facts/series_00001_t003.png.json",
+        ),
     ],
-    ids=["no time", "bad grammar", "bad interval", "no run", "strange table", "torn part"],
+    ids=[
+        "no time",
+        "bad grammar",
+        "bad interval",
+        "no run",
+        "strange table",
+        "torn part",
+        "strange facts",
+    ],
 )
 def test_what_is_wrong_is_said_and_nothing_is_half_written(
     run: Path,
