@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from organoseg.core import UsageError
+from organoseg.inference.page import write_report
 from organoseg.inference.result import Result
 from organoseg.inference.writers.facts import facts_of
 from organoseg.inference.writers.overlay import thumbnail, write_overlay
 from organoseg.inference.writers.protocol import FileWriter, Writer
-from organoseg.inference.writers.report import write_report
 from organoseg.inference.writers.run_facts import run_facts
 from organoseg.inference.writers.tables import write_csv, write_errors, write_json
 from organoseg.io import write_labels

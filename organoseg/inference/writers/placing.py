@@ -81,7 +81,8 @@ def place(
 
     sizes: (height, width) of each number in px of the canvas.
     A number stands in the thickest part of what is its organoid's alone; where it does not fit there, or another
-    number is in the way, beside the organoid with a line to it. Small organoids choose first, as they have the least room.
+    number is in the way, beside the organoid with a line to it. Small organoids
+    choose first: they have the least room.
     """
     layers = coverage(instances.shape, instances.masks)
     shared = layers > 1

@@ -6,28 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from organoseg.inference.part import Part
+from organoseg.inference.part import PLACES, Part, place_of
 from organoseg.io import COLUMNS, write_instances, write_table
 
-#: What is known of a picture's place, by the names that ``Result.fields`` may have for it.
-PLACES: Mapping[str, tuple[str, ...]] = {
-    "plate": ("plate",),
-    "well": ("well",),
-    "site": ("site",),
-    "time": ("time", "t"),
-    "channel": ("channel", "c"),
-    "z": ("z",),
-}
 TABLE = (COLUMNS[0], *PLACES, *COLUMNS[1:])
 ERRORS = ("file", "reason")
-
-
-def place_of(fields: Mapping[str, str]) -> dict[str, str | None]:
-    """plate, well, site, time, channel and z of a picture; None where it is not known."""
-    return {
-        place: next((fields[name] for name in names if name in fields), None)
-        for place, names in PLACES.items()
-    }
 
 
 def write_json(path: Path, parts: Iterable[Part], classes: Mapping[int, str]) -> None:
