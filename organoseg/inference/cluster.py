@@ -101,9 +101,11 @@ def spread(
             yield Turn(batch, work(batch))
         return
     with _client(crew, say) as client, _token(out) as token:
-        yield from _Foreman(
-            client, partial(_checked, work, token, _version(), Path.cwd()), say
-        ).all(items)
+        checked = partial(_checked, work, token, _version(), Path.cwd())
+        yield from _Foreman(client, checked, say).all(items)
+    # Workers that were killed leave what they had not finished writing.
+    for path in out.rglob(".tmp-*"):
+        path.unlink(missing_ok=True)
 
 
 #: Items in a row, each tried by itself, that have to kill their workers until it is not the items' fault.

@@ -49,6 +49,7 @@ def dies_once(out: Path, items: Sequence[int]) -> list[int]:
     if 13 in items and not mark.exists():
         half = [item for item in items if item < 13]
         square(out, half)
+        (out / ".tmp-0123456789abcdef").write_bytes(b"half a fi")
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return square(out, items)
