@@ -112,7 +112,7 @@ def spread(
 TOO_MANY = 3
 #: A worker may have several threads, but it has one model, whose network uses all cores that it is given.
 _ONE_AT_A_TIME = threading.Lock()
-DIED = "the process that worked on it died each time it was tried, perhaps for want of memory"
+DIED = "the process that worked on it died, and once more when it had nothing else to do; perhaps memory is short"
 
 
 class _Foreman:
@@ -255,9 +255,9 @@ def _own_cluster(jobs: int) -> Iterator[Any]:
     from distributed.security import Security
 
     threads = str(max(1, _cores() // jobs))
-    # A batch that kills two workers is parted; more tries would only cost time on one machine.
+    # What was on a worker that died is at once tried item by item; more tries together would only cost time here.
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,
