@@ -1,41 +1,158 @@
-"""A frame: one picture of a run that is to be segmented, known before any pixel is read."""
+"""The pictures of an item: single planes, read one after another."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing
+from dataclasses import dataclass, replace
 
-from organoseg.archive.file_planes import SourceFile
-from organoseg.archive.store_planes import StoreImage
+import numpy as np
+
+from organoseg.archive.file_planes import FileFault, FileStack, Misfit
+from organoseg.archive.picture import Picture, Pixels
+from organoseg.archive.statistics import cell_statistics
+from organoseg.archive.store_planes import store_picture
+from organoseg.core import DataError, Image
+from organoseg.core.intensity import smallest_level
+from organoseg.inference.items import Failure, Item
+from organoseg.inference.settings import FocusMode, PredictSettings
+
+#: An image with a shorter side (px) is the remains of a failed export.
+SMALLEST = 8
+#: Cells (px of the smallest level) in which focus is measured.
+_FOCUS_CELL = 128
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Frame:
-    """One 2-D picture to be. Small, and travels to workers as a pickle.
-
-    Attributes
-    ----------
-    key
-        Names it within the run: a relative posix path, unique, with nothing in it that a file name must not have.
-    source
-        Where it lies, for people: the path of its (first) file, or store and array.
-    place
-        Files of one time and channel (several: their focus planes), an image of a store, or None where planning has
-        already failed.
-    scene, t, c, z
-        Where within them. z is None for a projection (or the sharpest plane) of all there are.
-    fields
-        plate, well, site, group, time, channel, z, series: as far as they are known.
-    failure
-        Why it cannot be read, where that is known already.
-    """
+    """A plane to be segmented. ``key`` names it within the run; ``warnings``: what a person should know of it."""
 
     key: str
-    source: str
-    place: tuple[SourceFile, ...] | StoreImage | None
-    scene: int = 0
-    t: int = 0
-    c: int = 0
-    z: int | None = None
-    fields: Mapping[str, str] = field(default_factory=dict)
-    failure: str | None = None
+    image: Image
+    fields: Mapping[str, str]
+    warnings: tuple[str, ...] = ()
+
+
+Fault = Callable[[Failure], None]
+
+
+def frames(
+    item: Item,
+    settings: PredictSettings,
+    fault: Fault,
+    wanted: Callable[[str], bool] = lambda key: True,
+) -> Iterator[Frame]:
+    """The pictures of an item whose keys are ``wanted``; others are not read.
+
+    ``fault`` takes what cannot be read; the rest comes all the same.
+    """
+    try:
+        if item.image is not None:
+            yield from _planes(item, store_picture(item.image), settings, wanted)
+        else:
+            yield from _of_files(item, settings, fault, wanted)
+    except (DataError, OSError, MemoryError) as error:
+        fault(Failure(item.where, str(error)))
+
+
+def _of_files(
+    item: Item, settings: PredictSettings, fault: Fault, wanted: Callable[[str], bool]
+) -> Iterator[Frame]:
+    """Of a file or a stack of files; a file that cannot be read is left out of its stack."""
+    files = list(item.files)
+    while files:
+        try:
+            with closing(FileStack(files, item.group, item.fields)) as stack:
+                yield from _planes(item, stack.picture, settings, wanted)
+            return
+        except FileFault as error:
+            fault(Failure(str(error.file.path), str(error.error)))
+            files.remove(error.file)
+        except Misfit:
+            reason = "its size, type or axes differ from those of the other focus planes"
+            fault(Failure(str(files[-1].path), reason))
+            files.pop()
+
+
+def _planes(
+    item: Item, picture: Picture, settings: PredictSettings, wanted: Callable[[str], bool]
+) -> Iterator[Frame]:
+    if min(picture.size) < SMALLEST:
+        raise DataError(
+            f"An image of {picture.size[0]} x {picture.size[1]} px is too small to show an organoid",
+            where=item.where,
+        )
+    times, channels, depth = (
+        picture.shape[picture.axes.index(a)] if a in picture.axes else 1 for a in "tcz"
+    )
+    channel = _channel(item, settings.channel, channels)
+    size = picture.pixel_size
+    if settings.pixel_size is not None:
+        size = (settings.pixel_size, settings.pixel_size)
+    for t in range(times):
+        for z in range(depth) if settings.z == "each" else (None,):
+            key = item.name + _suffix("t", t, times) + _suffix("z", z, depth)
+            if not wanted(key):
+                continue
+            pixels, seen = _seen(picture, t, channel, z, depth, settings.z)
+            image = Image(pixels, pixel_size=size, name=key, group=item.group)
+            yield Frame(key, image, _fields(item, t, times, seen if depth > 1 else None))
+
+
+def _suffix(axis: str, index: int | None, length: int) -> str:
+    return "" if index is None or length < 2 else f".{axis}{index:0{len(str(length - 1))}d}"
+
+
+def _channel(item: Item, wanted: str | None, channels: int) -> int:
+    if channels == 1:
+        return 0
+    if wanted is None or not wanted.isdecimal() or int(wanted) >= channels:
+        raise DataError(
+            f"The image has {channels} channels",
+            where=item.where,
+            remedy=f"Say which to segment: --channel with a number from 0 to {channels - 1}.",
+        )
+    return int(wanted)
+
+
+def _seen(
+    picture: Picture, t: int, c: int, z: int | None, depth: int, mode: FocusMode
+) -> tuple[Pixels, str]:
+    """The plane or projection, and what it is called."""
+    if z is not None or depth == 1:
+        return picture.read((t, c, z or 0)), str(z or 0)
+    best, sharpest, chosen = None, -1.0, 0
+    for place in range(depth):
+        plane = picture.read((t, c, place))
+        if mode == "focus":
+            # Every plane is looked at, one is kept: memory does not follow the stack.
+            found = focus(plane)
+            if best is None or found > sharpest:
+                best, sharpest, chosen = plane, found, place
+        elif best is None:
+            best = plane
+        else:
+            best = np.maximum(best, plane) if mode == "max" else np.minimum(best, plane)
+    if best is None:
+        raise DataError("The stack has no plane", where=picture.name)
+    return best, f"focus {chosen}" if mode == "focus" else mode
+
+
+def focus(plane: Pixels) -> float:
+    """How sharp a plane (H, W) is, as the archive's index measures it."""
+    small = smallest_level(plane)
+    return cell_statistics(small, (small.shape[0], small.shape[1]), _FOCUS_CELL).focus
+
+
+def _fields(item: Item, t: int, times: int, z: str | None) -> dict[str, str]:
+    found = {**item.fields, "group": item.group}
+    if times > 1:
+        found |= {"time": str(t), "series": item.name}
+    if z is not None:
+        found["z"] = z
+    return found
+
+
+def with_warnings(frame: Frame, *texts: str) -> Frame:
+    """The frame with more warnings."""
+    return replace(frame, warnings=(*frame.warnings, *texts))

@@ -1,82 +1,76 @@
-"""How a run of ``predict`` looks at images: everything that its results depend on, and what it writes."""
+"""What a run of `predict` is asked for; checked once, then trusted."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
-
 from organoseg.core import UsageError
-from organoseg.models.folder import ModelDescription
 
-ZMode = Literal["focus", "max", "min", "each"]
-Z_MODES: tuple[str, ...] = get_args(ZMode)
+FocusMode = Literal["focus", "max", "min", "each"]
 
 
-class PredictSettings(BaseModel):
-    """Options of a run; it travels to workers as a pickle."""
+@dataclass(frozen=True)
+class PredictSettings:
+    """How images are read and looked at; what decides the masks, and nothing else.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    Attributes
+    ----------
+    score_threshold
+        Organoids with a lower score are left out; None: what the model says.
+    thorough
+        Look at each image four times, turned and enlarged.
+    channel
+        The channel that is segmented: its number from 0, or the text that file names have for it; None: the only one.
+    z
+        What is seen of a z-stack: its sharpest plane, the maximum or minimum over all, or each plane by itself.
+    pixel_size
+        µm per px of all images, whatever their files say; None: what they say.
+    grammar
+        How file names tell plate, well, site, time, channel and z (`organoseg.archive.grammar`).
+    tile, overlap, batch
+        As `organoseg.inference.image.Look` has them; 0: as usual.
 
-    channel: str | None = Field(None, description="number from 0, or name; None: the only one")
-    z: ZMode = Field("focus", description="what is seen of a stack of focus planes")
-    pixel_size: float | None = Field(
-        None, gt=0, description="µm per px of images that do not say it themselves"
-    )
-    grammar: str = Field("auto", description="how file names tell plate, well, time, channel, z")
-    absent: Literal["refuse", "fill"] = Field(
-        "refuse", description="what a zarr chunk that is not there means"
-    )
-    score_threshold: float | None = Field(None, ge=0, le=1)
+    Raises UsageError for what is impossible.
+    """
+
+    score_threshold: float | None = None
     thorough: bool = False
-    tile: int = Field(1536, ge=256, multiple_of=32, description="largest side (px) seen at once")
-    overlap: int = Field(384, ge=64, multiple_of=32, description="px that neighbouring tiles share")
-    device: str | None = None
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
-    batch: int | None = Field(
-        None, ge=1, description="images of one size seen at once; None: 8 on a GPU, else 1"
-    )
-    write: tuple[str, ...] | None = Field(None, description="kinds of files; None: the usual ones")
+    channel: str | None = None
+    z: FocusMode = "focus"
+    pixel_size: float | None = None
+    grammar: str = "auto"
+    tile: int = 0
+    overlap: int = 256
+    batch: int = 1
 
-    @staticmethod
-    def of(**options: Any) -> PredictSettings:
-        """The settings; UsageError where an option cannot be."""
-        try:
-            made = PredictSettings(**options)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = ".".join(map(str, first["loc"])) or "settings"
+    def __post_init__(self) -> None:
+        from organoseg.archive.grammar import Grammar
+        from organoseg.inference.image import Look
+
+        if self.z not in get_args(FocusMode):
             raise UsageError(
-                f"{first['msg']}, not {first.get('input')!r}", where=f"--{name.replace('_', '-')}"
-            ) from error
-        if made.overlap * 2 > made.tile:
-            raise UsageError(
-                f"tiles of {made.tile} px cannot share {made.overlap} px",
-                where="--tile",
-                remedy="A tile has to be at least twice as large as the overlap.",
+                f"No way to see a z-stack is called {self.z!r}",
+                where="--z",
+                remedy=f"Give one of {', '.join(get_args(FocusMode))}.",
             )
-        return made
+        if self.pixel_size is not None and not 0 < self.pixel_size < 1e4:
+            raise UsageError(
+                f"A pixel of {self.pixel_size} µm",
+                where="--pixel-size",
+                remedy="Give µm per pixel.",
+            )
+        if self.score_threshold is not None and not 0 <= self.score_threshold <= 1:
+            raise UsageError(
+                f"A score of {self.score_threshold}",
+                where="--score-threshold",
+                remedy="Give a number from 0 to 1.",
+            )
+        Grammar.of(self.grammar)
+        if self.tile:
+            Look(self.tile, self.overlap, self.batch)
 
-    def threshold(self, model: ModelDescription) -> float:
-        """Scores from here on are reported.
-
-        UsageError where neither the user nor the model says it of a thorough look.
-        """
-        if self.score_threshold is not None:
-            return self.score_threshold
-        return model.threshold(self.thorough)
-
-    def shaping(self, model: ModelDescription) -> dict[str, Any]:
-        """What the results of a picture depend on, for the run's folder to remember."""
-        kept = ("channel", "z", "pixel_size", "grammar", "absent", "thorough", "tile", "overlap")
-        return {
-            "model": model.identity,
-            "score_threshold": self.threshold(model),
-            **{name: getattr(self, name) for name in kept},
-        }
-
-
-def settings_file(out: Path) -> Path:
-    """Where a folder of results remembers how they were made."""
-    return out / "predict.json"
+    def lock(self, model: str, threshold: float) -> Mapping[str, Any]:
+        """What must be the same for all results of a folder."""
+        return {"model": model, **asdict(self), "score_threshold": threshold}

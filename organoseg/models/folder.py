@@ -45,21 +45,6 @@ class ModelDescription(BaseModel):
         """Short name of exactly these weights, written beside every result."""
         return f"{self.engine}-{self.weights_sha256[:12]}"
 
-    def threshold(self, thorough: bool) -> float:
-        """Scores from here on are reported, where nobody says otherwise.
-
-        UsageError where the model does not say it of a thorough look.
-        """
-        if not thorough:
-            return self.score_threshold
-        if self.thorough_threshold is None:
-            raise UsageError(
-                "this model does not say from which score a thorough look is to be trusted",
-                where=self.identity,
-                remedy="Give --score-threshold, or train it anew.",
-            )
-        return self.thorough_threshold
-
 
 def _card(description: ModelDescription) -> str:
     facts = yaml.safe_dump(description.trained_with, sort_keys=False, allow_unicode=True)
