@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from organoseg.inference.page.words import figure
 
-_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 720, 250, 52, 16, 14, 44
-_BARS = 30
+_W, _H, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 270, 56, 16, 14, 46
+_BARS = 45
 ACCENT = "#1f6fb2"
 
 
@@ -92,8 +92,8 @@ def _feet(end: float, label: str) -> str:
     return "".join(parts)
 
 
-def box(values: NDArray[np.float32], end: float, width: int = 220) -> str:
-    """Sizes of a group on a line from 0 to ``end``: the middle half as a box, nine tenths as a line, the median a bar."""
+def box(values: NDArray[np.float32], end: float, width: int = 170) -> str:
+    """Sizes of a group on a line from 0 to ``end``: the middle half as a box, nine tenths as a line."""
     if not values.size:
         return ""
     low, first, middle, third, high = (

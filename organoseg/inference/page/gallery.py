@@ -34,8 +34,8 @@ def gallery(summary: Summary, folder: Path) -> str:
     which = (
         "All pictures, from the fewest organoids to the most."
         if len(pictures) == len(summary.pictures)
-        else f"{len(pictures)} of {len(summary.pictures)} pictures, chosen evenly from the fewest organoids to the most, "
-        "not for their looks."
+        else f"{len(pictures)} of {len(summary.pictures)} pictures, chosen evenly from the fewest organoids to the "
+        "most, not for their looks."
     )
     linked = any(overlay_link(picture.key, folder) for picture in pictures)
     more = (
@@ -53,7 +53,7 @@ def _figure(picture: Picture, folder: Path) -> str:
     link = overlay_link(picture.key, folder)
     shown = f'<a href="{link}">{image}</a>' if link else image
     return (
-        f"<figure>{shown}<figcaption><b>{counted(picture.count, 'organoid')}</b> · {text(picture.key)}"
+        f"<figure>{shown}<figcaption><b>{counted(picture.count, 'organoid')}</b><br>{text(picture.key)}"
         "</figcaption></figure>"
     )
 

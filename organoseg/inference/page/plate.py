@@ -105,7 +105,8 @@ def _well(
     count = sum(picture.count for picture in pictures)
     said = f"{row_name(row)}{column + 1}: {figure(value)} ({count} organoids, pictures: {len(pictures)})"
     written = (
-        f'<text x="{x + side / 2}" y="{y + side / 2 + 4}" text-anchor="middle" style="fill:{ink}">{figure(value)}</text>'
+        f'<text x="{x + side / 2}" y="{y + side / 2 + 4}" text-anchor="middle" '
+        f'style="fill:{ink}">{figure(value)}</text>'
         if side > 30
         else ""
     )

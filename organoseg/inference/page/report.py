@@ -129,12 +129,15 @@ def _remarks(summary: Summary, failures: Sequence[tuple[str, str]]) -> str:
             )
         )
     parts += [_remark(warning, keys) for warning, keys in summary.remarks()]
+    empty = [picture.key for picture in summary.pictures if not picture.count]
+    if empty:
+        parts.append(_remark("No organoid was found in some pictures.", empty))
     unknown = [picture.key for picture in summary.pictures if picture.diameters_um is None]
     if unknown and summary.unit == "µm":
         parts.append(
             _remark(
-                "The pixel size of some pictures is unknown: their organoids are counted, but are not among the sizes in "
-                "µm. Give --pixel-size to have them.",
+                "The pixel size of some pictures is unknown: their organoids are counted, but are not among the sizes "
+                "in µm. Give --pixel-size to have them.",
                 unknown,
             )
         )
@@ -152,11 +155,10 @@ def _remark(sentence: str, names: Sequence[str], bad: bool = False) -> str:
     listed = "".join(f"<li>{text(name)}</li>" for name in names[:_LISTED])
     if len(names) > _LISTED:
         listed += f"<li>and {len(names) - _LISTED} more</li>"
+    opened = " open" if bad and len(names) <= 5 else ""
+    title = counted(len(names), "file" if bad else "picture")
     which = (
-        f"<details{' open' if bad and len(names) <= 5 else ''}><summary>{counted(len(names), 'file' if bad else 'picture')}"
-        f"</summary><ul>{listed}</ul></details>"
-        if names
-        else ""
+        f"<details{opened}><summary>{title}</summary><ul>{listed}</ul></details>" if names else ""
     )
     return f'<div class="remark{" bad" if bad else ""}"><p>{text(sentence)}</p>{which}</div>'
 
@@ -168,8 +170,8 @@ def _sizes(summary: Summary) -> str:
         return ""
     cut = sum(picture.border for picture in summary.pictures)
     without = (
-        f" {counted(cut, 'organoid')} cut by a picture's border {'is' if cut == 1 else 'are'} counted but left out of all "
-        "sizes, as one cannot know how far they reach."
+        f" {counted(cut, 'organoid')} cut by a picture's border {'is' if cut == 1 else 'are'} counted but left out "
+        "of all sizes, as one cannot know how far they reach."
         if cut
         else ""
     )

@@ -27,9 +27,10 @@ section { background: #fff; border: 1px solid var(--line); border-radius: 10px; 
 .soft { color: var(--soft); font-size: .92rem; }
 .scroll { overflow: auto; max-height: 620px; margin-top: .6rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
-th, td { text-align: right; padding: 5px 12px; border-bottom: 1px solid var(--line); white-space: nowrap; }
+th, td { text-align: right; padding: 5px 9px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; min-width: 9rem; }
+td.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
+#pictures td.text { min-width: 17rem; }
 th { font-weight: 600; position: sticky; top: 0; background: #fff; z-index: 1; box-shadow: 0 1px 0 var(--line); }
 th[data-sort] { cursor: pointer; }
 th[data-sort]:hover { color: var(--accent); }
@@ -45,13 +46,15 @@ svg .median { stroke: #b4532a; stroke-dasharray: 4 3; }
 svg .none { fill: none; stroke: #c9ced6; stroke-dasharray: 3 3; }
 .plates { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 10px 26px; }
 .plates figure { margin: .4rem 0; }
-.plates figcaption { display: flex; justify-content: space-between; flex-wrap: wrap; font-size: .92rem; font-weight: 600; }
+.plates figcaption { display: flex; justify-content: space-between; flex-wrap: wrap;
+  font-size: .92rem; font-weight: 600; }
 .plate { width: 100%; margin-top: 4px; }
 .key { font-weight: 400; color: var(--soft); white-space: nowrap; }
 .key i { display: inline-block; width: 90px; height: 11px; border-radius: 3px; margin: 0 7px; vertical-align: -1px; }
 .gallery { display: grid; grid-template-columns: repeat(auto-fill, minmax(240px, 1fr)); gap: 14px; margin-top: 12px; }
 .gallery figure { margin: 0; min-width: 0; }
-.gallery img { width: 100%; height: 240px; object-fit: contain; background: #eceff2; display: block; border-radius: 6px; }
+.gallery img { width: 100%; height: 240px; object-fit: contain; background: #eceff2; display: block;
+  border-radius: 6px; }
 .gallery figcaption { font-size: .84rem; color: var(--soft); overflow-wrap: anywhere; margin-top: 3px; }
 .gallery b { color: var(--ink); }
 .remark { border-left: 4px solid #d89614; padding: 1px 0 1px 12px; margin: .6rem 0; }

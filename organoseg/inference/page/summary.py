@@ -24,7 +24,8 @@ class Picture:
     """What the page says of one picture.
 
     ``diameters_px``, ``diameters_um``: equivalent diameters of the organoids that the border does not cut, (N,); the
-    second is None where the pixel size is unknown. ``border``: how many it cuts. ``overlapping``: how many others cover.
+    second is None where the pixel size is unknown. ``border``: how many it cuts. ``overlapping``: how
+    many others cover.
     """
 
     key: str

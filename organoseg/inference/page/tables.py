@@ -40,6 +40,7 @@ def _group_row(summary: Summary, group: Group, end: float) -> str:
     sizes = summary.sizes(group.pictures)
     spread = float(counts.std(ddof=1)) if len(counts) > 1 else math.nan
     first, middle, third = np.percentile(sizes, [25, 50, 75]) if sizes.size else (math.nan,) * 3
+    middle_half = f"{figure(first)} to {figure(third)}" if sizes.size else "–"
     cells = [
         f'<td class="text">{text(group.name)}</td>',
         _cell(len(group.pictures)),
@@ -47,7 +48,7 @@ def _group_row(summary: Summary, group: Group, end: float) -> str:
         _cell(float(counts.mean())),
         _cell(spread),
         _cell(float(middle)),
-        f'<td data-v="{_value(float(third - first))}">{figure(first)} to {figure(third)}</td>',
+        f'<td data-v="{_value(float(third - first))}">{middle_half}</td>',
         f"<td>{box(sizes, end)}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"
@@ -66,8 +67,8 @@ def by_picture(summary: Summary, folder: Path) -> str:
     )  # fmt: skip
     rows = "".join(_picture_row(summary, picture, placed, folder) for picture in summary.pictures)
     return (
-        "<section><h2>Every picture</h2><p>Click a heading to sort, a picture to see it large. Every organoid has a row "
-        "in <code>measurements.csv</code>, by the number that it has on the picture.</p>"
+        "<section><h2>Every picture</h2><p>Click a heading to sort, a picture to see it large. Every organoid has a "
+        "row in <code>measurements.csv</code>, by the number that it has on the picture.</p>"
         '<input type="search" data-for="pictures" placeholder="show pictures called …" aria-label="filter">'
         f"{_table('pictures', heads, rows)}</section>"
     )

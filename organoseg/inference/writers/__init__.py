@@ -9,6 +9,7 @@ from organoseg.core import UsageError
 from organoseg.inference.page import write_report
 from organoseg.inference.result import Result
 from organoseg.inference.writers.facts import facts_of
+from organoseg.inference.writers.ome_zarr import write_ome_zarr
 from organoseg.inference.writers.overlay import thumbnail, write_overlay
 from organoseg.inference.writers.protocol import FileWriter, Writer
 from organoseg.inference.writers.run_facts import run_facts
@@ -50,6 +51,7 @@ PICTURE_WRITERS: dict[str, Writer] = {
     writer.name: writer
     for writer in (
         FileWriter("labels", ".tif", _labels),
+        FileWriter("ome-zarr", ".ome.zarr", write_ome_zarr),
         FileWriter("rois", ".zip", _rois),
         FileWriter("geojson", ".geojson", _geojson),
         FileWriter("overlay", ".png", write_overlay),
