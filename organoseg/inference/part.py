@@ -9,6 +9,16 @@ from typing import Any
 
 from organoseg.core import Instances
 
+#: What is known of a picture's place, by the names that ``Result.fields`` may have for it.
+PLACES: Mapping[str, tuple[str, ...]] = {
+    "plate": ("plate",),
+    "well": ("well",),
+    "site": ("site",),
+    "time": ("time", "t"),
+    "channel": ("channel", "c"),
+    "z": ("z",),
+}
+
 
 @dataclass(frozen=True)
 class Part:
@@ -30,3 +40,11 @@ class Part:
     facts: Mapping[str, Any]
     instances: Callable[[], Instances]
     thumbnail: Path | None = None
+
+
+def place_of(fields: Mapping[str, str]) -> dict[str, str | None]:
+    """plate, well, site, time, channel and z of a picture; None where it is not known."""
+    return {
+        place: next((fields[name] for name in names if name in fields), None)
+        for place, names in PLACES.items()
+    }

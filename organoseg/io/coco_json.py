@@ -1,7 +1,8 @@
 """COCO files in: labels, predictions and bare results lists as Instances, checked to the letter.
 
 Images are matched by file name. The ids of the organoids are the file's annotation ids; a file
-that numbers from 0 (or below) has all of them shifted so that the lowest is 1.
+that numbers from 0 (or below) has all of them shifted so that the lowest is 1. Where organoseg wrote
+the organoids' numbers within their image beside, and all of an image differ, those are the ids.
 """
 
 from __future__ import annotations
@@ -163,13 +164,19 @@ def _image_instances(
         masks,
         scores=[entry.score for entry in kept],
         classes=[entry.category_id for entry in kept],
-        ids=[_id(entry, shift, position) for position, entry in enumerate(kept)],
+        ids=_ids(kept, shift),
         sources=[entry.source if isinstance(entry, CocoAnnotation) else "" for entry in kept],
     )
 
 
-def _id(entry: CocoAnnotation | CocoResult, shift: int, position: int) -> int:
-    return entry.id + shift if isinstance(entry, CocoAnnotation) else position + 1
+def _ids(kept: Sequence[CocoAnnotation | CocoResult], shift: int) -> list[int]:
+    labelled = [entry for entry in kept if isinstance(entry, CocoAnnotation)]
+    if len(labelled) < len(kept):
+        return list(range(1, len(kept) + 1))
+    numbers = [entry.number for entry in labelled if entry.number is not None]
+    if len(set(numbers)) == len(kept):
+        return numbers
+    return [entry.id + shift for entry in labelled]
 
 
 def _by_image(

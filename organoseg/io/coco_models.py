@@ -46,7 +46,10 @@ class CocoCategory(_Model):
 
 
 class CocoAnnotation(_Model):
-    """One organoid of a COCO file; ``score`` and ``source`` are written by organoseg itself."""
+    """One organoid of a COCO file; ``score``, ``source`` and ``number`` are written by organoseg itself.
+
+    ``number``: the organoid's id within its image, as tables and overlays show it.
+    """
 
     id: _Id
     image_id: _Id
@@ -55,6 +58,7 @@ class CocoAnnotation(_Model):
     iscrowd: Literal[0, 1] = 0
     score: _Score = 1.0
     source: str = ""
+    number: Annotated[int, Field(ge=1, le=1 << 62)] | None = None
 
 
 class CocoResult(_Model):

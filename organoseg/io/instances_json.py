@@ -1,11 +1,13 @@
 """Instances of many images out as one COCO file, and back in."""
 
+import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from organoseg.core import DataError, Instances, write_json
+from organoseg.core import DataError, Instances, atomic_write
+from organoseg.core.coding import mask_to_rle
 
 ORGANOID = {1: "organoid"}
 
@@ -15,53 +17,58 @@ def write_instances(
     items: Iterable[tuple[str, Instances]],
     categories: Mapping[int, str] = ORGANOID,
 ) -> None:
-    """Write one COCO file for images given as (file name, Instances), atomically.
+    """Write one COCO file for images given as (file name, Instances), one after another, atomically.
 
-    Masks are compressed run lengths, so overlaps survive exactly; score and source are kept beside.
-    An organoid keeps its id where all ids of the file differ, else all are numbered anew from 1.
+    Masks are compressed run lengths, so overlaps survive exactly; score and source are kept beside. COCO wants ids
+    that differ within the file: annotations are numbered from 1 in their order, and ``number`` is the organoid's id
+    within its image. No more than one image's organoids are held at a time.
 
     DataError on a name given twice or a class that `categories` lacks.
     """
-    pairs = list(items)
-    images: list[dict[str, Any]] = []
-    annotations: list[dict[str, Any]] = []
-    seen: set[str] = set()
-    for number, (name, instances) in enumerate(pairs, start=1):
-        if name in seen:
-            raise DataError("Two images have the same name", where=name, remedy="Rename one")
-        seen.add(name)
-        height, width = instances.shape
-        images.append({"id": number, "file_name": name, "height": height, "width": width})
-        unknown = sorted(set(instances.classes.tolist()) - set(categories))
-        if unknown:
-            raise DataError(f"Classes {unknown} have no name among the categories", where=name)
-        annotations += _annotations(number, instances)
-    if len({entry["id"] for entry in annotations}) < len(annotations):
-        for number, entry in enumerate(annotations, start=1):
-            entry["id"] = number
+    images: dict[str, dict[str, Any]] = {}
     named = [{"id": int(key), "name": name} for key, name in categories.items()]
-    data = {"images": images, "annotations": annotations, "categories": named}
-    write_json(path, data, indent=None)
+    written = 0
+    with atomic_write(path) as handle:
+        handle.write(b'{"annotations": [')
+        for name, instances in items:
+            if name in images:
+                raise DataError("Two images have the same name", where=name, remedy="Rename one")
+            height, width = instances.shape
+            number = len(images) + 1
+            images[name] = {"id": number, "file_name": name, "height": height, "width": width}
+            unknown = sorted(set(instances.classes.tolist()) - set(categories))
+            if unknown:
+                raise DataError(f"Classes {unknown} have no name among the categories", where=name)
+            for row in _annotations(number, instances):
+                written += 1
+                handle.write(b",\n" if written > 1 else b"\n")
+                handle.write(_json({"id": written, **row}))
+        handle.write(b'\n],\n"images": [')
+        handle.write(b",".join(b"\n" + _json(image) for image in images.values()))
+        handle.write(b'\n],\n"categories": ' + _json(named) + b"}\n")
 
 
-def _annotations(image_id: int, instances: Instances) -> list[dict[str, Any]]:
-    rows = []
-    for index, rle in enumerate(instances.to_rles()):
-        y0, x0, y1, x1 = instances.boxes[index].tolist()
-        rows.append(
-            {
-                "id": int(instances.ids[index]),
-                "image_id": image_id,
-                "category_id": int(instances.classes[index]),
-                "segmentation": rle,
-                "area": int(instances.areas[index]),
-                "bbox": [x0, y0, x1 - x0, y1 - y0],
-                "iscrowd": 0,
-                "score": float(instances.scores[index]),
-                "source": instances.sources[index],
-            }
-        )
-    return rows
+def _json(value: Any) -> bytes:
+    # Bytes of file names that are no text come back as they were through their escapes.
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode(
+        "utf-8", "backslashreplace"
+    )
+
+
+def _annotations(image_id: int, instances: Instances) -> Iterator[dict[str, Any]]:
+    for index, mask in enumerate(instances):
+        y0, x0, y1, x1 = mask.box
+        yield {
+            "number": int(instances.ids[index]),
+            "image_id": image_id,
+            "category_id": int(instances.classes[index]),
+            "segmentation": mask_to_rle(mask, instances.shape),
+            "area": int(instances.areas[index]),
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "iscrowd": 0,
+            "score": float(instances.scores[index]),
+            "source": instances.sources[index],
+        }
 
 
 def read_instances(path: str | os.PathLike[str]) -> dict[str, Instances]:

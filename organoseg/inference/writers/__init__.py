@@ -6,10 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from organoseg.core import UsageError
+from organoseg.inference.page import write_report
 from organoseg.inference.result import Result
-from organoseg.inference.writers.facts import facts_of, thumbnail
-from organoseg.inference.writers.joint import write_csv, write_errors, write_json, write_report
+from organoseg.inference.writers.facts import facts_of
+from organoseg.inference.writers.ome_zarr import write_ome_zarr
+from organoseg.inference.writers.overlay import thumbnail, write_overlay
 from organoseg.inference.writers.protocol import FileWriter, Writer
+from organoseg.inference.writers.run_facts import run_facts
+from organoseg.inference.writers.tables import write_csv, write_errors, write_json
 from organoseg.io import write_labels
 from organoseg.io.geojson import write_geojson
 from organoseg.io.roi_zip import write_rois
@@ -21,6 +25,7 @@ __all__ = [
     "Writer",
     "facts_of",
     "parse_writers",
+    "run_facts",
     "thumbnail",
     "write_csv",
     "write_errors",
@@ -46,8 +51,10 @@ PICTURE_WRITERS: dict[str, Writer] = {
     writer.name: writer
     for writer in (
         FileWriter("labels", ".tif", _labels),
+        FileWriter("ome-zarr", ".ome.zarr", write_ome_zarr),
         FileWriter("rois", ".zip", _rois),
         FileWriter("geojson", ".geojson", _geojson),
+        FileWriter("overlay", ".png", write_overlay),
     )
 }
 #: Files of the whole run, by what ``--write`` calls them.

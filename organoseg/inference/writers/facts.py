@@ -17,7 +17,7 @@ def facts_of(result: Result) -> dict[str, Any]:
     count, rows (dicts with the columns of ``io.measure``, whose ``image`` is the key).
     """
     image = result.image
-    rows = measure(result.instances, image)
+    rows = measure(result.instances, image, result.classes)
     return {
         "key": result.key,
         "fields": dict(result.fields),
@@ -32,8 +32,3 @@ def facts_of(result: Result) -> dict[str, Any]:
 
 def _plain(value: Any) -> Any:
     return value.item() if isinstance(value, np.generic) else value
-
-
-def thumbnail(result: Result) -> bytes:
-    """The picture with its outlines as a small JPEG, at most 640 px on a side."""
-    raise NotImplementedError
