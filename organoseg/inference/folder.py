@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from organoseg.core import Instances, RunError, UsageError, read_json, write_json
+from organoseg.inference.api import Model
 from organoseg.inference.cluster import Crew, spread
 from organoseg.inference.items import Failure, Item, make_plan
 from organoseg.inference.part import Part
 from organoseg.inference.pipeline import Work, model_of, segment_items
 from organoseg.inference.progress import Tell, automatic
-from organoseg.inference.provenance import run_facts, write_run
 from organoseg.inference.records import (
     ERRORS,
     ITEMS,
@@ -34,12 +34,14 @@ from organoseg.inference.writers import (
     JOINT,
     USUAL,
     parse_writers,
+    run_facts,
     write_csv,
     write_errors,
     write_report,
 )
 from organoseg.inference.writers import write_json as write_all_instances
 from organoseg.io import read_instances
+from organoseg.io.label_tiff import HiddenOrganoidsWarning
 
 INSTANCES, MEASUREMENTS, REPORT = "instances.json", "measurements.csv", "report.html"
 
@@ -90,15 +92,35 @@ def predict_folder(
     _lock(out, locked)
     _warn_of_scale(ready.description.pixel_size)
     hear("start", {"items": len(plan.items)})
+    # Said in the report and beside each picture instead.
+    warnings.filterwarnings("ignore", category=HiddenOrganoidsWarning)
     try:
         failures = [*plan.failures, *_all(plan.items, work, crew or Crew(), hear)]
     except BaseException:
         hear("abort", {})  # a bar must give the cursor back
         raise
-    facts = run_facts(ready, model, locked, begun)
-    pictures = collect(out, plan.items, failures, write, facts)
+    pictures = collect(out, plan.items, failures, write, _facts(ready, model, locked, begun))
     hear("end", {"pictures": pictures, "failed": len(failures)})
     return Outcome(pictures, tuple(failures))
+
+
+def _facts(
+    model: Model, folder: Path, settings: Mapping[str, Any], begun: datetime
+) -> dict[str, Any]:
+    """What is known of a run before its first picture."""
+    description = model.description
+    return {
+        "model": description.identity,
+        "model_hash": description.weights_sha256,
+        "settings": settings,
+        "started": begun,
+        "device": str(model.device),
+        "precision": "bf16" if model.bf16 else "fp32",
+        "model_folder": str(folder),
+        "engine": description.engine,
+        "classes": description.classes,
+        "model_pixel_size": description.pixel_size,
+    }
 
 
 def _make(out: Path) -> None:
@@ -163,18 +185,22 @@ def collect(
 ) -> int:
     """The files of the whole run, out of what each picture has left; returns the number of pictures.
 
-    ``facts``: as `run_facts` gives them. No pixel is read, and only one picture is held in memory at a time.
+    ``facts``: of the run, for ``run.json``; ``classes`` among them. No pixel is read, and only one picture is held in
+    memory at a time.
     """
     keys = keys_of(out, items)
     parts = partial(_parts, out, keys)
     names = set(JOINT) if "all" in write else set(write)
     pairs = sorted({(f.file, f.reason) for f in failures})
     if "json" in names:
-        classes = {int(k): v for k, v in facts["model"]["classes"].items()}
-        write_all_instances(out / INSTANCES, parts(), classes)
+        write_all_instances(out / INSTANCES, parts(), facts["classes"])
     if "csv" in names:
         write_csv(out / MEASUREMENTS, parts())
-    known = write_run(out / RUN, facts, parts(), len(pairs))
+    inputs = {part.key: str(part.facts["identity"]) for part in parts()}
+    known = run_facts(
+        **facts, inputs=inputs, ended=datetime.now(UTC), pictures=len(keys), failed=len(pairs)
+    )
+    write_json(out / RUN, known)
     if "report" in names:
         write_report(out / REPORT, parts(), known, pairs)
     if pairs:

@@ -11,6 +11,10 @@ from organoseg.core import Instances, atomic_write
 from organoseg.core.instances import Rule
 
 
+class HiddenOrganoidsWarning(UserWarning):
+    """A label image lacks organoids that lie wholly under others."""
+
+
 def write_labels(
     path: str | os.PathLike[str],
     instances: Instances,
@@ -31,6 +35,7 @@ def write_labels(
         warnings.warn(
             f"{os.fspath(path)}: {len(hidden)} organoids lie wholly under others and are missing "
             f"from the label image: ids {', '.join(map(str, hidden[:10]))}",
+            HiddenOrganoidsWarning,
             stacklevel=2,
         )
     wide = bool(len(instances)) and int(instances.ids.max()) > np.iinfo(np.uint16).max
@@ -47,6 +52,11 @@ def write_labels(
     with atomic_write(path) as handle:
         pixels = labels if wide else labels.astype(np.uint16)
         tifffile.imwrite(handle, pixels, compression="zlib", **options)
+
+
+def hidden_ids(instances: Instances, rule: Rule = "score") -> list[int]:
+    """Ids of the organoids that a label image by this rule would lack."""
+    return _hidden(instances, instances.render(rule))
 
 
 def _hidden(instances: Instances, labels: NDArray[np.uint32]) -> list[int]:

@@ -122,19 +122,26 @@ def test_train_hands_on_recipe_changes_and_device(monkeypatch: pytest.MonkeyPatc
 
 def test_predict_hands_on_every_path_and_its_exit_code(monkeypatch: pytest.MonkeyPatch) -> None:
     from organoseg.inference import folder
+    from organoseg.inference.cluster import Crew
+    from organoseg.inference.items import Failure
+    from organoseg.inference.settings import PredictSettings
+    from organoseg.inference.writers import USUAL
 
-    predict_folder = create_autospec(folder.predict_folder, return_value=3)
+    failed = folder.Outcome(1, (Failure("b.tif", "broken"),))
+    predict_folder = create_autospec(folder.predict_folder, return_value=failed)
     monkeypatch.setattr(folder, "predict_folder", predict_folder)
-    assert main(["predict", "a.tif", "plate", "--model", "m", "--out", "o"]) == 3
+    command = ["predict", "a.tif", "plate", "--model", "m", "--out", "o", "--jobs", "2"]
+    assert main([*command, "--z", "max", "--channel", "1", "--pixel-size", "0.5"]) == 1
     predict_folder.assert_called_once_with(
-        [Path("a.tif"), Path("plate")],
+        ["a.tif", "plate"],
         model=Path("m"),
         out=Path("o"),
-        score_threshold=None,
+        settings=PredictSettings(z="max", channel="1", pixel_size=0.5),
+        write=USUAL,
         device=None,
         precision="auto",
-        write=["labels"],
-        thorough=False,
+        crew=Crew(2),
+        tell=None,
     )
 
 

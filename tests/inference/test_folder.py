@@ -4,6 +4,7 @@ import csv
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,10 +17,11 @@ import organoseg
 from organoseg.cli.main import main
 from organoseg.core import DataError, Image, Instances, RunError, UsageError
 from organoseg.dataset.synthetic import SyntheticSpec, make_image
-from organoseg.inference import folder as module
 from organoseg.inference.api import Model, choose_device, load_model
-from organoseg.inference.folder import predict_folder
+from organoseg.inference.folder import Outcome, predict_folder
 from organoseg.inference.image import CappedResultWarning
+from organoseg.inference.progress import silent
+from organoseg.inference.settings import PredictSettings
 from organoseg.io import read_instances
 from organoseg.models.folder import save_model
 from organoseg.models.registry import build_engine
@@ -57,6 +59,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*lie wholly under others")
 NAMES = ["plate1/well.png", "plate2/well.png", "single.png"]
 
 
+def run(paths: list[Path], model: Path, out: Path, **more: Any) -> Outcome:
+    return predict_folder(paths, model, out, tell=silent, **more)
+
+
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open(newline="", encoding="utf-8") as file:
         return list(csv.DictReader(file))
@@ -72,12 +78,12 @@ def test_every_image_gets_its_own_results_whatever_folder_it_is_in(
     images: Path, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    assert predict_folder([images], model, out) == 0
+    assert not run([images], model, out).failures
     found = read_instances(out / "instances.json")
     assert sorted(found) == NAMES
     ready = load_model(model)
     for name in NAMES:
-        expected = ready.segment(images / name)
+        expected = ready.predict(images / name)
         assert found[name].to_rles() == expected.to_rles()
         assert np.allclose(found[name].scores, expected.scores)
         assert set(found[name].sources) <= {f"model:{ready.description.identity}"}
@@ -123,8 +129,8 @@ def test_results_inside_the_folder_of_images_are_not_taken_for_images(
     images: Path, model: Path
 ) -> None:
     out = images / "results"
-    assert predict_folder([images], model, out) == 0
-    assert predict_folder([images], model, out) == 0
+    assert not run([images], model, out).failures
+    assert not run([images], model, out).failures
     assert sorted(read_instances(out / "instances.json")) == NAMES
 
 
@@ -132,10 +138,10 @@ def test_half_of_an_images_results_are_made_again(
     images: Path, model: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    predict_folder([images], model, out)
+    run([images], model, out)
     before = stamps(out)
     (out / "labels" / "single.png.tif").unlink()
-    predict_folder([images], model, out)
+    run([images], model, out)
     after = stamps(out)
     assert after.keys() == before.keys()
     changed = {k for k in after if after[k] != before[k]}
@@ -146,9 +152,9 @@ def test_another_kind_of_file_is_written_without_segmenting_again(
     images: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "out"
-    predict_folder([images], model, out)
+    run([images], model, out)
     before = stamps(out)
-    monkeypatch.setattr(Model, "segment", lambda *_: pytest.fail("segmented again"))
+    monkeypatch.setattr(Model, "look", lambda *_: pytest.fail("segmented again"))
     assert main(["predict", str(images), "--model", str(model), "--out", str(out),
                  "--write", "labels,rois,geojson"]) == 0  # fmt: skip
     assert stamps(out) == before
@@ -176,52 +182,14 @@ def test_results_of_two_models_are_never_mixed(
     images: Path, model: Path, tmp_path: Path, other: str
 ) -> None:
     out = tmp_path / "out"
-    predict_folder([images / "single.png"], model, out)
+    run([images / "single.png"], model, out)
     before = stamps(out)
     second = save(tmp_path / "second", 1) if other == "model" else model
     threshold = 0.5 if other == "threshold" else None
-    with pytest.raises(UsageError, match="results of another model, threshold") as caught:
-        predict_folder([images], second, out, threshold)
+    with pytest.raises(UsageError, match="results with another (model|score_threshold)") as caught:
+        run([images], second, out, settings=PredictSettings(score_threshold=threshold))
     assert caught.value.where == str(out)
     assert stamps(out) == before
-
-
-def test_an_image_that_goes_away_while_results_are_collected_costs_one_file(
-    images: Path, model: Path, tmp_path: Path
-) -> None:
-    out = tmp_path / "out"
-    predict_folder([images], model, out)
-    (images / "single.png").write_bytes(b"overwritten by something else")
-    assert predict_folder([images], model, out) == 1
-    assert [r["file"] for r in rows(out / "errors.csv")] == [str(images / "single.png")]
-    assert sorted(read_instances(out / "instances.json")) == NAMES  # its masks are not lost
-
-
-def test_an_engine_that_runs_out_of_memory_on_one_image_does_the_others(
-    images: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    inner = module._one
-
-    def greedy(ready: object, job: module.Job, *rest: object) -> None:
-        if job.name == "single.png":
-            raise RuntimeError("not enough memory: you tried to allocate 99999999999 bytes.")
-        inner(ready, job, *rest)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(module, "_one", greedy)
-    assert predict_folder([images], model, tmp_path / "out") == 1
-    (row,) = rows(tmp_path / "out" / "errors.csv")
-    assert "not enough memory" in row["reason"]
-    assert len(read_instances(tmp_path / "out" / "instances.json")) == 2
-
-
-def test_a_stack_is_refused_by_name_and_the_rest_is_done(
-    images: Path, model: Path, tmp_path: Path
-) -> None:
-    tifffile.imwrite(images / "stack.tif", np.zeros((3, 32, 32), np.uint8), imagej=True)
-    assert predict_folder([images], model, tmp_path / "out") == 1
-    (row,) = rows(tmp_path / "out" / "errors.csv")
-    assert row["file"].endswith("stack.tif")
-    assert "several planes" in row["reason"]
 
 
 @pytest.mark.parametrize("what", ["empty", "missing"])
@@ -230,13 +198,13 @@ def test_without_images_nothing_is_made(model: Path, tmp_path: Path, what: str) 
     if what == "empty":
         folder.mkdir()
     with pytest.raises(DataError):
-        predict_folder([folder], model, tmp_path / "out")
+        run([folder], model, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
 def test_without_a_model_nothing_is_made(images: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no model here"):
-        predict_folder([images], tmp_path / "none", tmp_path / "out")
+        run([images], tmp_path / "none", tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -245,12 +213,12 @@ def test_a_folder_of_results_that_cannot_be_made_is_named(
 ) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(RunError, match=r"cannot be made.*file"):
-        predict_folder([images], model, tmp_path / "file")
+        run([images], model, tmp_path / "file")
 
 
 def test_the_source_images_are_never_written(images: Path, model: Path, tmp_path: Path) -> None:
     before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in images.rglob("*.png")}
-    predict_folder([images], model, tmp_path / "out")
+    run([images], model, tmp_path / "out")
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in images.rglob("*")
             if p.is_file()} == before  # fmt: skip
 
@@ -262,7 +230,7 @@ def test_an_array_a_path_and_an_image_give_the_same(images: Path, model: Path) -
     path = images / "single.png"
     pixels = np.asarray(Pillow.open(path))
     ready = organoseg.load_model(model)
-    whole = ready.segment(path)
+    whole = ready.predict(path)
     assert isinstance(whole, Instances)
     assert len(whole) > 0
     for given in (str(path), pixels, Image(pixels), organoseg.read_image(path)):
@@ -274,29 +242,29 @@ def test_an_array_a_path_and_an_image_give_the_same(images: Path, model: Path) -
 
 def test_a_threshold_of_ones_own_goes_before_the_models(images: Path, model: Path) -> None:
     ready = load_model(model)
-    everything = ready.segment(images / "single.png", 0.0)
+    everything = ready.predict(images / "single.png", 0.0)
     middle = float(np.median(everything.scores))
-    some = ready.segment(images / "single.png", middle)
+    some = ready.predict(images / "single.png", middle)
     assert 0 < len(some) < len(everything)
     assert (some.scores > middle).all()
 
 
 def test_a_constant_image_is_taken_and_nan_is_not(model: Path) -> None:
     ready = load_model(model)
-    assert ready.segment(np.full((50, 40), 7, np.uint16)).shape == (50, 40)
+    assert ready.predict(np.full((50, 40), 7, np.uint16)).shape == (50, 40)
     broken = np.zeros((40, 40), np.float32)
     broken[1, 1] = np.nan
     with pytest.raises(DataError, match="NaN"):
-        ready.segment(broken)
+        ready.predict(broken)
     with pytest.raises(DataError, match="several planes"):
-        ready.segment(Image(np.zeros((2, 40, 40), np.uint8), axes="ZYX"))
+        ready.predict(Image(np.zeros((2, 40, 40), np.uint8), axes="ZYX"))
 
 
 def test_more_organoids_than_the_engine_returns_are_a_warning(tmp_path: Path) -> None:
     ready = load_model(save(tmp_path / "model", 0, max_instances=1))
     rng = np.random.default_rng(0)
     with pytest.warns(CappedResultWarning, match=r"max_instances"):
-        found = ready.segment(rng.random((96, 96)).astype(np.float32), 0.0)
+        found = ready.predict(rng.random((96, 96)).astype(np.float32), 0.0)
     assert len(found) == 1
 
 
@@ -316,18 +284,18 @@ def test_a_thorough_look_has_its_own_threshold_and_its_own_folder(
     images: Path, model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(UsageError, match="thorough look"):
-        predict_folder([images], model, tmp_path / "out", thorough=True)
+        run([images], model, tmp_path / "out", settings=PredictSettings(thorough=True))
     out = tmp_path / "thorough"
     assert main(["predict", str(images), "--model", str(model), "--out", str(out),
                  "--thorough", "--score-threshold", "0.2"]) == 0  # fmt: skip
-    with pytest.raises(UsageError, match="way of looking"):
-        predict_folder([images], model, out, 0.2)
+    with pytest.raises(UsageError, match="another thorough"):
+        run([images], model, out, settings=PredictSettings(score_threshold=0.2))
 
 
 def test_a_thorough_look_finds_what_views_agree_on(images: Path, model: Path) -> None:
     image = images / "single.png"
-    plain = load_model(model).segment(image, 0.05)
-    thorough = load_model(model, thorough=True).segment(image, 0.05)
+    plain = load_model(model).predict(image, 0.05)
+    thorough = load_model(model, thorough=True).predict(image, 0.05)
     assert thorough.shape == plain.shape
-    assert (np.diff(thorough.scores) <= 0).all()
+    assert thorough.ids.tolist() == list(range(1, len(thorough) + 1))
     assert len(thorough) == 0 or thorough.scores.max() <= 1
