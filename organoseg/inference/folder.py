@@ -205,7 +205,8 @@ def collect(
         write_report(out / REPORT, parts(), known, pairs)
     if pairs:
         write_errors(out / ERRORS, pairs)
-        print(f"{len(pairs)} files failed: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
+        done = f"{len(keys)} pictures have results"
+        print(f"{len(pairs)} files failed, {done}: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
     else:
         (out / ERRORS).unlink(missing_ok=True)
     return len(keys)
