@@ -22,7 +22,8 @@ Position = tuple[int, int, int]
 class Picture:
     """One image to store. ``read`` gives a plane (height, width) of ``dtype``, DataError when it cannot.
 
-    ``axes``: letters of tczyx in that order, ending in yx; ``pixel_size``: (y, x) in µm.
+    ``axes``: letters of tczyx in that order, ending in yx; ``pixel_size``: (y, x) in µm; ``channels``: names, where
+    they are known.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Picture:
     pixel_size: tuple[float, float] | None = None
     sources: tuple[str, ...] = ()
     fields: Mapping[str, str | list[str]] = field(default_factory=dict)
+    channels: tuple[str, ...] = ()
 
     @property
     def size(self) -> tuple[int, int]:

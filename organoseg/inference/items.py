@@ -15,7 +15,7 @@ from organoseg.archive.grammar import Grammar, natural, stack_name
 from organoseg.archive.sources import Job, StackJob, find_jobs
 from organoseg.archive.store_planes import StoreImage
 from organoseg.core import DataError, UsageError
-from organoseg.inference.records import PARTS, SETTINGS
+from organoseg.inference.records import PARTS, SETTINGS, safe_key
 from organoseg.inference.settings import PredictSettings
 
 
@@ -124,7 +124,8 @@ def _items(job: Job, prefix: str, channel: str | None) -> Iterable[Item]:
     if not isinstance(job, StackJob):
         image = job.image
         fields = {k: str(v) for k, v in image.fields.items() if not isinstance(v, list)}
-        yield Item(prefix + image.name, image.group, image=image, fields=fields)
+        # A store may call its images what it likes; no name leads out of the folder of results.
+        yield Item(safe_key(prefix + image.name), image.group, image=image, fields=fields)
         return
     said = {k: v for k, v in job.fields.items() if isinstance(v, str)}
     files = [f for f in job.files if channel is None or f.coordinates.get("c", channel) == channel]
@@ -140,7 +141,7 @@ def _items(job: Job, prefix: str, channel: str | None) -> Iterable[Item]:
             fields["series"] = prefix + job.key.rpartition("|")[2]
         last = {"z": part[-1].coordinates["z"]} if len(part) > 1 else {}
         name = stack_name(part[0].name, part[0].spans, last)
-        yield Item(prefix + name, job.group, tuple(part), fields=fields)
+        yield Item(safe_key(prefix + name), job.group, tuple(part), fields=fields)
 
 
 def _one_time_each(files: Sequence[SourceFile]) -> Iterable[list[SourceFile]]:

@@ -7,6 +7,7 @@ after all its pictures. A run that is killed at any moment and begun again does 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -22,6 +23,7 @@ from organoseg.inference.items import Failure, Item
 from organoseg.inference.progress import Tell, silent
 from organoseg.inference.records import (
     facts_path,
+    forget,
     left_of,
     part_path,
     read_record,
@@ -36,6 +38,8 @@ from organoseg.io.label_tiff import hidden_ids
 
 #: Threads that read and that write; pictures that wait for the network and for the disk.
 READERS, WRITERS, AHEAD, BEHIND = 2, 2, 4, 8
+#: Bytes of pictures on their way, so that memory does not follow their size; one more than fits is let in alone.
+ON_THE_WAY = 512 << 20
 
 
 @dataclass(frozen=True)
@@ -73,6 +77,11 @@ class _Progress:
     writing: list[Future[None]] = field(default_factory=list)
     skipped: bool = False
 
+    @property
+    def written(self) -> bool:
+        """Nothing of it is on its way to the disk any more."""
+        return all(writing.done() for writing in self.writing)
+
 
 @lru_cache(maxsize=1)
 def model_of(work: Work) -> Model:
@@ -93,6 +102,31 @@ def segment_items(items: Sequence[Item], work: Work, tell: Tell = silent) -> lis
     return _Pipeline(items, work, tell).run()
 
 
+class _Scales:
+    """Lets pictures in as long as all that are on their way are not too large together."""
+
+    def __init__(self, most: int) -> None:
+        self._most, self._on, self._changed = most, 0, threading.Condition()
+
+    def let_in(self, size: int, stop: threading.Event) -> None:
+        """Wait until there is room for ``size`` bytes, nothing else is under way, or the run stops."""
+        with self._changed:
+            while self._on and self._on + size > self._most and not stop.is_set():
+                self._changed.wait(0.1)
+            self._on += size
+
+    def let_out(self, size: int) -> None:
+        """They are done."""
+        with self._changed:
+            self._on -= size
+            self._changed.notify_all()
+
+
+def _weight(frame: Frame) -> int:
+    """Bytes of a picture and of what network and writers make of it: its grey values as float32, twice."""
+    return frame.image.pixels.nbytes + 8 * frame.image.pixels.size
+
+
 class _Pipeline:
     def __init__(self, items: Sequence[Item], work: Work, tell: Tell) -> None:
         self.items, self.work, self.tell = items, work, tell
@@ -101,33 +135,34 @@ class _Pipeline:
         self._source = iter(items)
         self._lock, self._stop = threading.Lock(), threading.Event()
         self._read: Queue[_Loaded | _Progress | BaseException] = Queue(AHEAD)
-        self._room = threading.Semaphore(BEHIND)
+        self._room, self._scales = threading.Semaphore(BEHIND), _Scales(ON_THE_WAY)
         self._progress: dict[str, _Progress] = {}
+        self._ended = self._failed = 0
 
     def run(self) -> list[Failure]:
         """All items, to their end."""
         readers = [threading.Thread(target=self._reader, daemon=True) for _ in range(READERS)]
-        done: list[Failure] = []
-        finished = 0
         with ThreadPoolExecutor(WRITERS, thread_name_prefix="organoseg-write") as pool:
             for thread in readers:
                 thread.start()
             try:
+                ended: deque[_Progress] = deque()
                 for loaded in self._incoming():
                     if isinstance(loaded, _Loaded):
                         self._one(loaded, pool)
-                        continue
-                    self._finish(loaded)
-                    finished += 1
-                    facts = {"done": finished, "items": len(self.items), "failed": len(done)}
-                    self.tell("item", {**facts, "name": loaded.item.name})
+                    else:
+                        ended.append(loaded)
+                    # Items whose files are still being written are not waited for: the network goes on.
+                    while ended and ended[0].written:
+                        self._finish(ended.popleft())
+                for progress in ended:
+                    self._finish(progress)
             finally:
                 self._stop.set()
+                pool.shutdown(cancel_futures=True)
                 for thread in readers:
                     thread.join()
-        for item in self.items:
-            done += self._progress[item.name].failures
-        return done
+        return [f for item in self.items for f in self._progress[item.name].failures]
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -151,6 +186,8 @@ class _Pipeline:
                 progress = self._progress[item.name] = _Progress(item)
                 self._open(item, progress)
                 self._put(progress)
+        except OSError as error:
+            self._put(_disk_error(error, self.work.out))
         except BaseException as error:  # noqa: BLE001 (the main thread must hear of it, whatever it is)
             self._put(error)
 
@@ -162,15 +199,19 @@ class _Pipeline:
             return
         anew = todo.anew
         if anew:
+            # First, or a run that is killed now would take them for results of the new source.
+            forget(self.work.out, item)
             write_record(self.work.out, item, None)
 
         def wanted(key: str) -> bool:
-            progress.keys.append(key)
+            if key not in progress.keys:
+                progress.keys.append(key)
             return todo.wanted(key)
 
         try:
             for frame in frames(item, self.work.settings, progress.failures.append, wanted):
                 known = None if anew else self._known(frame)
+                self._scales.let_in(_weight(frame), self._stop)
                 if not self._put(_Loaded(item, frame, known)):
                     return
         # Codecs have errors of every kind; whatever they are, they cost this file and no other.
@@ -219,11 +260,16 @@ class _Pipeline:
         # RuntimeError is torch's want of memory.
         except (OrganosegError, RuntimeError, MemoryError) as error:
             progress.failures.append(Failure(loaded.item.where, str(error)))
+            self._scales.let_out(_weight(frame))
             return
         self._room.acquire()
         writing = pool.submit(self._write, result, loaded.known is not None)
-        writing.add_done_callback(lambda _: self._room.release())
+        writing.add_done_callback(lambda _: self._written(_weight(frame)))
         progress.writing.append(writing)
+
+    def _written(self, weight: int) -> None:
+        self._room.release()
+        self._scales.let_out(weight)
 
     def _write(self, result: Result, again: bool) -> None:
         out, key = self.work.out, result.key
@@ -253,11 +299,7 @@ class _Pipeline:
             except RunError:
                 raise  # of the disk, which would take the other pictures no better
             except OSError as error:
-                raise RunError(
-                    f"the results cannot be written: {error.strerror or error}",
-                    where=self.work.out,
-                    remedy="Make room or mend the permissions, and run the same command: it goes on.",
-                ) from error
+                raise _disk_error(error, self.work.out) from error
             # A picture that a format cannot hold costs that picture.
             except Exception as error:  # noqa: BLE001
                 progress.failures.append(Failure(progress.item.where, str(error)))
@@ -265,6 +307,18 @@ class _Pipeline:
         if not progress.skipped:
             failed = bool(progress.failures)
             write_record(self.work.out, progress.item, progress.keys, failed)
+        self._ended += 1
+        self._failed += len(progress.failures)
+        facts = {"done": self._ended, "items": len(self.items), "failed": self._failed}
+        self.tell("item", {**facts, "name": progress.item.name})
+
+
+def _disk_error(error: OSError, out: Path) -> RunError:
+    return RunError(
+        f"the results cannot be written: {error.strerror or error}",
+        where=error.filename or out,
+        remedy="Make room or mend the permissions, and run the same command: it goes on.",
+    )
 
 
 def _with_hidden(result: Result) -> Result:

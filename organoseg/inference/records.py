@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -83,14 +84,28 @@ class Todo:
 def left_of(out: Path, item: Item, whole: Callable[[str], bool]) -> Todo:
     """What is left to do. ``whole`` tells whether all files of a picture are there.
 
-    An item whose sources have changed, or of which something failed, is done anew.
+    An item whose sources have changed is done anew, and so is a stack of files of which something failed: with the
+    plane that was missing, another one may be in focus. Of any other item only the missing pictures are done.
     """
     record = read_record(out, item)
-    if record is None or record.failed or record.sources != item.sources():
+    if record is None or record.sources != item.sources():
         return Todo(False, True, lambda key: True)
-    if record.keys is not None and all(map(whole, record.keys)):
+    if record.failed and len(item.files) > 1:
+        return Todo(False, True, lambda key: True)
+    if record.keys is not None and not record.failed and all(map(whole, record.keys)):
         return Todo(True, False, lambda key: False)
     return Todo(False, False, lambda key: not whole(key))
+
+
+def forget(out: Path, item: Item) -> None:
+    """Remove what is known of an item's pictures: it is of other pixels."""
+    if read_record(out, item) is None:
+        return
+    part = part_path(out, item.name)
+    own = re.compile(re.escape(item.name.rpartition("/")[2]) + r"(\.s\d+)?(\.t\d+)?(\.z\d+)?\.json")
+    for path in part.parent.iterdir() if part.parent.is_dir() else ():
+        if own.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def keys_of(out: Path, items: Iterable[Item]) -> list[str]:

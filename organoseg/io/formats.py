@@ -11,6 +11,7 @@ from organoseg.core import DataError, Image, UsageError
 from organoseg.io.groups import group_of
 from organoseg.io.raster import RasterReader
 from organoseg.io.tiff import TiffReader
+from organoseg.io.vendor import VendorReader
 
 
 class Reader(Protocol):
@@ -39,6 +40,7 @@ def register(reader: Reader) -> None:
 
 register(TiffReader())
 register(RasterReader())
+register(VendorReader())
 
 
 def suffixes() -> tuple[str, ...]:

@@ -24,7 +24,7 @@ shapely = pytest.importorskip("shapely", reason="shapely is missing")
 Bits = NDArray[np.bool_]
 # No deadline: the first picture also waits for imports.
 in_tmp = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
 )
 CLASSES = {1: "organoid", 2: 'cyst "large", =1'}
 
