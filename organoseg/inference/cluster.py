@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from organoseg.core import MissingPartError, RunError, UsageError, write_text
+from organoseg.core.files import remove_partial
 
 Item = TypeVar("Item")
 Told = TypeVar("Told")
@@ -104,8 +105,7 @@ def spread(
         checked = partial(_checked, work, token, _version(), Path.cwd())
         yield from _Foreman(client, checked, say).all(items)
     # Workers that were killed leave what they had not finished writing.
-    for path in out.rglob(".tmp-*"):
-        path.unlink(missing_ok=True)
+    remove_partial(out)
 
 
 #: Items in a row, each tried by itself, that have to kill their workers until it is not the items' fault.

@@ -50,6 +50,8 @@ def dies_once(out: Path, items: Sequence[int]) -> list[int]:
         half = [item for item in items if item < 13]
         square(out, half)
         (out / ".tmp-0123456789abcdef").write_bytes(b"half a fi")
+        (out / ".tmp-fedcba9876543210").mkdir()
+        (out / ".tmp-fedcba9876543210" / "zarr.json").write_bytes(b"half a folder")
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return square(out, items)
