@@ -89,9 +89,7 @@ def _of_files(
             left.pop()
 
 
-def _scenes(
-    item: Item, settings: PredictSettings, fault: Fault, wanted: Wanted
-) -> Iterator[Frame]:
+def _scenes(item: Item, settings: PredictSettings, fault: Fault, wanted: Wanted) -> Iterator[Frame]:
     """Of a microscope's own file: every scene (position, well) is a picture, or several."""
     path = item.files[0].path
     with VendorFile(path) as file:
