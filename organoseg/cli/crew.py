@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
+from organoseg.cli.options import positive
+
 if TYPE_CHECKING:
     from organoseg.inference.cluster import Crew
 
@@ -14,7 +16,7 @@ def add_crew_options(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("more than one process").add_mutually_exclusive_group()
     group.add_argument(
         "--jobs",
-        type=_at_least_one,
+        type=positive,
         default=1,
         metavar="N",
         help="processes on this machine (default: 1, which uses all cores for one picture after the other)",
@@ -31,10 +33,3 @@ def crew_of(args: argparse.Namespace) -> Crew:
     from organoseg.inference.cluster import Crew
 
     return Crew(args.jobs, args.dask)
-
-
-def _at_least_one(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{text} is below 1")
-    return value

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from organoseg.cli.crew import add_crew_options, crew_of
-from organoseg.cli.options import score, verbosity_options
+from organoseg.cli.options import positive, score, verbosity_options
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -54,6 +54,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         choices=("auto", "fp32", "bf16"),
         default="auto",
         help="auto: bf16 where the device computes in it, about twice as fast",
+    )
+    parser.add_argument(
+        "--threads",
+        type=positive,
+        metavar="N",
+        help="threads of the network in each process (default: the cores, shared by the processes). With the same "
+        "number results have the same bits, whatever the number of processes",
     )
     parser.add_argument(
         "--progress",
@@ -133,6 +140,7 @@ def run(args: argparse.Namespace) -> int:
         write=args.write or USUAL,
         device=args.device,
         precision=args.precision,
+        threads=args.threads,
         crew=crew_of(args),
         tell=progress.silent if quiet else tells.get(args.progress),
     )

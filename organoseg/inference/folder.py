@@ -62,6 +62,7 @@ def predict_folder(
     write: Sequence[str] = USUAL,
     device: str | None = None,
     precision: str = "auto",
+    threads: int | None = None,
     crew: Crew | None = None,
     tell: Tell | None = None,
 ) -> Outcome:
@@ -69,7 +70,8 @@ def predict_folder(
 
     ``write`` names what is written (`organoseg.inference.writers`). A second run does only what is missing or failed,
     and what was segmented before is not segmented again for another kind of file. A source that changed since is done
-    anew. ``crew``: more than one process; the results are the same. ``tell`` hears how it goes.
+    anew. ``crew``: more than one process. With the same ``threads`` (of the network, in each process) the results have
+    the same bits whatever the crew; with another number networks round differently. ``tell`` hears how it goes.
 
     Raises
     ------
@@ -84,7 +86,7 @@ def predict_folder(
     begun, chosen = datetime.now(UTC), settings or PredictSettings()
     parse_writers(write)
     hear = tell or automatic()
-    work = Work(model, out.absolute(), chosen, tuple(write), device, precision)
+    work = Work(model, out.absolute(), chosen, tuple(write), device, precision, threads)
     ready = model_of(work)
     threshold = ready.score_threshold if chosen.score_threshold is None else chosen.score_threshold
     plan = make_plan(paths, chosen, out)
@@ -193,7 +195,8 @@ def collect(
         write_report(out / REPORT, parts(), known, pairs)
     if pairs:
         write_errors(out / ERRORS, pairs)
-        print(f"{len(pairs)} files failed: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
+        done = f"{len(keys)} pictures have results"
+        print(f"{len(pairs)} files failed, {done}: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
     else:
         (out / ERRORS).unlink(missing_ok=True)
     return len(keys)

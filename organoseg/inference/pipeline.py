@@ -52,6 +52,7 @@ class Work:
     write: tuple[str, ...]
     device: str | None = None
     precision: str = "auto"
+    threads: int | None = None
 
     def __call__(self, items: Sequence[Item]) -> list[Failure]:
         """Do some items; what fails is returned, what is done lies in ``out``."""
@@ -86,6 +87,10 @@ class _Progress:
 @lru_cache(maxsize=1)
 def model_of(work: Work) -> Model:
     """The run's model, loaded once a process. Errors as `load_model`."""
+    if work.threads is not None:
+        import torch
+
+        torch.set_num_threads(work.threads)
     return load_model(work.model, work.device, work.precision, work.settings.thorough)
 
 

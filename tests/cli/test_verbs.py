@@ -140,6 +140,7 @@ def test_predict_hands_on_every_path_and_its_exit_code(monkeypatch: pytest.Monke
         write=USUAL,
         device=None,
         precision="auto",
+        threads=None,
         crew=Crew(2),
         tell=None,
     )

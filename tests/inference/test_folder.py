@@ -105,7 +105,7 @@ def test_one_bad_file_costs_one_file_and_a_second_run_does_only_that(
     bad.write_bytes(good[: len(good) // 2])
     command = ["predict", str(images), "--model", str(model), "--out", str(out)]
     assert main(command) == 1
-    assert "1 of 3 files failed" in capsys.readouterr().err
+    assert "1 files failed, 2 pictures have results" in capsys.readouterr().err
     (row,) = rows(out / "errors.csv")
     assert row["file"] == str(bad)
     assert "well.png" in row["reason"]
@@ -186,7 +186,7 @@ def test_results_of_two_models_are_never_mixed(
     before = stamps(out)
     second = save(tmp_path / "second", 1) if other == "model" else model
     threshold = 0.5 if other == "threshold" else None
-    with pytest.raises(UsageError, match="results with another (model|score_threshold)") as caught:
+    with pytest.raises(UsageError, match=r"results with another (model|score_threshold)") as caught:
         run([images], second, out, settings=PredictSettings(score_threshold=threshold))
     assert caught.value.where == str(out)
     assert stamps(out) == before

