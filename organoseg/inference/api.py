@@ -11,11 +11,12 @@ import numpy as np
 import torch
 
 from organoseg.core import Image, Instances, UsageError
-from organoseg.inference.image import CappedResultWarning, Look, segment_image
+from organoseg.inference.image import Look, segment_image
 from organoseg.io import read_image
 from organoseg.models.ensemble import Thorough
 from organoseg.models.folder import ModelDescription, load_module
 from organoseg.models.precision import use_bf16
+from organoseg.models.protocol import CappedResultWarning
 
 
 def choose_device(name: str | None) -> torch.device:

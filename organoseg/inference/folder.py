@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from organoseg.core import Instances, RunError, UsageError, read_json, write_json
+from organoseg.core import Instances, UsageError, read_json, write_json
 from organoseg.inference.api import Model
 from organoseg.inference.cluster import Crew, spread
 from organoseg.inference.items import Failure, Item, make_plan
@@ -21,7 +21,6 @@ from organoseg.inference.pipeline import Work, model_of, segment_items
 from organoseg.inference.progress import Tell, automatic
 from organoseg.inference.records import (
     ERRORS,
-    ITEMS,
     RUN,
     SETTINGS,
     facts_path,
@@ -29,6 +28,7 @@ from organoseg.inference.records import (
     part_path,
     thumbnail_path,
 )
+from organoseg.inference.run_lock import alone
 from organoseg.inference.settings import PredictSettings
 from organoseg.inference.writers import (
     JOINT,
@@ -78,7 +78,8 @@ def predict_folder(
     DataError
         No images, or no model.
     UsageError
-        ``write`` has an unknown name, or ``out`` holds results of another model or other settings.
+        ``write`` has an unknown name, ``out`` holds results of another model or other settings, or another run is at
+        work there.
     RunError
         ``out`` cannot be made or written; what was done is kept.
     """
@@ -89,21 +90,21 @@ def predict_folder(
     ready = model_of(work)
     threshold = ready.score_threshold if chosen.score_threshold is None else chosen.score_threshold
     plan = make_plan(paths, chosen, out)
-    _make(out)
-    locked = chosen.lock(ready.description.identity, threshold)
-    _lock(out, locked)
-    _warn_of_scale(ready.description.pixel_size)
-    hear("start", {"items": len(plan.items)})
-    # Said in the report and beside each picture instead.
-    warnings.filterwarnings("ignore", category=HiddenOrganoidsWarning)
-    try:
-        failures = [*plan.failures, *_all(plan.items, work, crew or Crew(), hear)]
-    except BaseException:
-        hear("abort", {})  # a bar must give the cursor back
-        raise
-    pictures = collect(out, plan.items, failures, write, _facts(ready, model, locked, begun))
-    hear("end", {"pictures": pictures, "failed": len(failures)})
-    return Outcome(pictures, tuple(failures))
+    with alone(out):
+        locked = chosen.lock(ready.description.identity, threshold)
+        _lock(out, locked)
+        _warn_of_scale(ready.description.pixel_size)
+        hear("start", {"items": len(plan.items)})
+        # Said in the report and beside each picture instead.
+        warnings.filterwarnings("ignore", category=HiddenOrganoidsWarning)
+        try:
+            failures = [*plan.failures, *_all(plan.items, work, crew or Crew(), hear)]
+        except BaseException:
+            hear("abort", {})  # a bar must give the cursor back
+            raise
+        pictures = collect(out, plan.items, failures, write, _facts(ready, model, locked, begun))
+        hear("end", {"pictures": pictures, "failed": len(failures)})
+        return Outcome(pictures, tuple(failures))
 
 
 def _facts(
@@ -123,19 +124,6 @@ def _facts(
         "classes": description.classes,
         "model_pixel_size": description.pixel_size,
     }
-
-
-def _make(out: Path) -> None:
-    try:
-        (out / ITEMS).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RunError(
-            f"the folder of results cannot be made: {error.strerror or error}",
-            where=out,
-            remedy="Check permissions and the path.",
-        ) from error
-    for partial_file in out.rglob(".tmp-*"):  # what a kill left of files that were being written
-        partial_file.unlink(missing_ok=True)
 
 
 def _lock(out: Path, settings: Mapping[str, Any]) -> None:

@@ -16,10 +16,7 @@ from torch.nn import functional as F
 from organoseg.core import Image, Instances, UsageError, normalised
 from organoseg.inference.stitch import stitch
 from organoseg.inference.tiles import windows
-
-
-class CappedResultWarning(UserWarning):
-    """An image holds at least as many organoids as the engine can return; some may be lost."""
+from organoseg.models.protocol import CappedResultWarning
 
 
 @dataclass(frozen=True)

@@ -92,6 +92,8 @@ def make_plan(
     if not items and not failures:
         wanted = f" of channel {settings.channel}" if settings.channel is not None else ""
         raise UsageError(f"there is no image{wanted} to segment", where=", ".join(given))
+    # A file that is named beside its folder is one file.
+    items = list({(item.name, item.where): item for item in items}.values())
     items.sort(key=lambda item: natural(item.name))
     return Plan(tuple(_unique(items)), tuple(failures))
 

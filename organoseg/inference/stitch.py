@@ -91,8 +91,12 @@ def _judges(one: _Candidate, windows: Sequence[Window]) -> bool:
 def _same(
     shape: tuple[int, int], found: Sequence[_Candidate], windows: Sequence[Window]
 ) -> list[list[tuple[float, int]]]:
-    """For each candidate those of other windows that show the same organoid, with the IoU of what both could see."""
-    near: list[list[tuple[float, int]]] = [[] for _ in found]
+    """For each candidate those of other windows that show the same organoid, with the IoU of what both could see.
+
+    At most one of each other window, the surest pairs first: a piece of a large organoid that looks much like a smaller
+    one over it is not taken for that one's copy while there is a better match.
+    """
+    close: list[tuple[float, int, int]] = []
     every = Instances.from_masks(shape, [c.mask for c in found])
     pairs = pair_intersections(every.masks, every.masks, every.boxes, every.boxes)
     for i, j, common in zip(*(column.tolist() for column in pairs), strict=True):
@@ -102,8 +106,15 @@ def _same(
         first, second = windows[a.window], windows[b.window]
         iou = common / max(_inside(a.mask, second) + _inside(b.mask, first) - common, 1)
         if iou > SAME:
-            near[i].append((iou, j))
-            near[j].append((iou, i))
+            close.append((-iou, i, j))
+    near: list[list[tuple[float, int]]] = [[] for _ in found]
+    matched: set[tuple[int, int]] = set()
+    for negative, i, j in sorted(close):
+        pair = {(i, found[j].window), (j, found[i].window)}
+        if not pair & matched:
+            matched |= pair
+            near[i].append((-negative, j))
+            near[j].append((-negative, i))
     return [sorted(others, reverse=True) for others in near]
 
 

@@ -6,6 +6,7 @@ the figures). Pseudo-labels come from here, and so does `predict --thorough`.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from organoseg.core import Instances, Mask, vote
-from organoseg.models.protocol import Segmenter
+from organoseg.models.protocol import CappedResultWarning, Segmenter
 
 #: (quarter turns, mirrored) of the views; the first is the image as it is.
 TURNS = ((0, False), (2, True), (1, False), (3, True))
@@ -56,6 +57,14 @@ class Thorough:
             if mirrored:
                 turned = turned.flip(3)
             found = self.segmenter.segment(turned, floor)
+            if max(map(len, found)) >= self.max_instances:
+                # What the views lost may have been what they agree on: the count of the fused ones does not tell.
+                warnings.warn(
+                    f"One of several looks at an image found {self.max_instances} organoids, as many as the engine "
+                    "returns; some may be missing. Raise model.options.max_instances.",
+                    CappedResultWarning,
+                    stacklevel=2,
+                )
             seen.append([_back(p, turns, mirrored, shape) for p in found])
         fused = (agree(per_image) for per_image in zip(*seen, strict=True))
         most = slice(self.max_instances)

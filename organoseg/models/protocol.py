@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     import torch
 
 
+class CappedResultWarning(UserWarning):
+    """An image holds at least as many organoids as the engine can return; some may be lost."""
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """What one training image should produce, and how far to trust each part of it.

@@ -7,17 +7,21 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import zarr
 from PIL import Image as Pillow
 
-from organoseg.core import RunError
+from organoseg.core import Image, RunError, UsageError, read_json
 from organoseg.inference import pipeline
 from organoseg.inference.records import left_of, part_path
+from organoseg.inference.run_lock import alone
 from organoseg.inference.writers import PICTURE_WRITERS
+from organoseg.io import read_instances
 from tests.inference import quick
 from tests.inference.quick import MODEL, segment
 
@@ -203,3 +207,123 @@ def test_a_source_is_left_of_nothing_only_when_everything_is_there(tmp_path: Pat
     segment([tmp_path / "a.png"], tmp_path / "out")
     assert left_of(tmp_path / "out", item, lambda key: True).done
     assert not left_of(tmp_path / "out", item, lambda key: False).done
+
+
+def test_planes_keep_their_numbers_when_one_of_them_is_lost(tmp_path: Path) -> None:
+    for z in range(4):
+        tifffile.imwrite(tmp_path / f"P_p00_z{z:02d}_0_A01f00d0.TIF", spots(z))
+    (tmp_path / "P_p00_z01_0_A01f00d0.TIF").write_bytes(b"II")
+    out = tmp_path / "out"
+    (failure,) = segment([tmp_path], out, z="each")
+    assert failure.file.endswith("z01_0_A01f00d0.TIF")
+    assert [name.rpartition(".")[2] for name in MODEL.seen] == ["z0", "z2", "z3"]
+    found = read_instances(part_path(out, MODEL.seen[-1]))[MODEL.seen[-1]]
+    assert found.to_rles() == MODEL.look(Image(spots(3)))[0].to_rles()
+
+
+def test_a_picture_without_one_of_its_planes_says_so(tmp_path: Path) -> None:
+    for z in range(3):
+        tifffile.imwrite(tmp_path / f"P_p00_z{z:02d}_0_A01f00d0.TIF", spots(z))
+    (tmp_path / "P_p00_z02_0_A01f00d0.TIF").write_bytes(b"II")
+    out = tmp_path / "out"
+    segment([tmp_path], out, z="max")
+    (facts,) = (read_json(p) for p in (out / "facts").rglob("*.json"))
+    assert facts["warnings"] == ["1 of 3 focus planes could not be read"]
+
+
+def test_results_of_a_source_that_has_changed_are_gone_even_if_the_run_is_killed_or_it_is_broken(
+    tmp_path: Path,
+) -> None:
+    file, out = tmp_path / "film.tif", tmp_path / "out"
+    stack = np.stack([spots(t) for t in range(4)])
+    tifffile.imwrite(file, stack, imagej=True, metadata={"axes": "TYX"})
+    segment([file], out)
+    assert len(list((out / "parts").rglob("*.json"))) == 4
+    file.write_bytes(file.read_bytes()[:500])
+    assert len(segment([file], out)) == 1
+    assert not list((out / "parts").rglob("*.json"))
+
+
+def test_of_a_film_only_the_pictures_that_failed_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stack = np.stack([spots(t) for t in range(5)])
+    tifffile.imwrite(tmp_path / "film.tif", stack, imagej=True, metadata={"axes": "TYX"})
+    inner = MODEL.look
+
+    def greedy(image: Image, *rest: object) -> object:
+        if image.name.endswith("t2"):
+            raise RuntimeError("not enough memory")
+        return inner(image, *rest)
+
+    out = tmp_path / "out"
+    with monkeypatch.context() as patched:
+        patched.setattr(MODEL, "look", greedy)
+        assert len(segment([tmp_path / "film.tif"], out)) == 1
+    MODEL.seen.clear()
+    assert segment([tmp_path / "film.tif"], out) == []
+    assert MODEL.seen == ["film.tif.t2"]
+
+
+def test_the_network_does_not_wait_for_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for n in range(3):
+        Pillow.fromarray(spots(n)).save(folder / f"{n}.png")
+    looked = threading.Event()
+    inner_look, writer = MODEL.look, PICTURE_WRITERS["labels"]
+    inner_write = writer.write
+
+    def look(image: Image, *rest: object) -> object:
+        found = inner_look(image, *rest)
+        if len(MODEL.seen) == 3:
+            looked.set()
+        return found
+
+    def write(self: object, path: Path, result: object) -> None:
+        # The first file is not written before the last picture was looked at.
+        assert looked.wait(20)
+        inner_write(path, result)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(MODEL, "look", look)
+    monkeypatch.setattr(type(writer), "write", write)
+    assert segment([folder], tmp_path / "out") == []
+
+
+def test_large_pictures_wait_until_there_is_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(6):
+        Pillow.fromarray(spots(n)).save(tmp_path / f"{n}.png")
+    monkeypatch.setattr(pipeline, "ON_THE_WAY", 1)  # less than any: one at a time
+    assert segment([tmp_path], tmp_path / "out") == []
+    assert len(MODEL.seen) == 6
+
+
+def test_a_store_cannot_name_its_way_out_of_the_folder_of_results(tmp_path: Path) -> None:
+    for number, name in enumerate(("../../evil", "/evil")):
+        root = zarr.open_group(tmp_path / f"{number}.zarr", mode="w", zarr_format=3)
+        root.create_array("0", data=spots(number))
+        root.attrs["ome"] = {
+            "version": "0.5",
+            "multiscales": [{"axes": [{"name": "y"}, {"name": "x"}], "datasets": [{"path": "0"}]}],
+        }
+        root.attrs["organoseg"] = {"name": name}
+        out = tmp_path / "a" / f"out{number}"
+        assert segment([tmp_path / f"{number}.zarr"], out) == []
+        assert len(list((out / "parts").rglob("*evil.json"))) == 1
+    assert not [p for p in tmp_path.rglob("*evil*") if "out" not in p.parts[-3]]
+
+
+def test_two_runs_never_share_a_folder_and_what_a_kill_left_is_swept(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    (out / "labels" / ".tmp-1.zarr").mkdir(parents=True)
+    (out / "labels" / ".tmp-2").touch()
+    with alone(out):
+        assert not list(out.rglob(".tmp-*"))
+        with pytest.raises(UsageError, match="another run"), alone(out):
+            pass
+    with alone(out):
+        pass

@@ -87,6 +87,17 @@ def test_an_organoid_larger_than_every_window_is_put_together() -> None:
     assert found.scores.tolist() == pytest.approx([0.8])
 
 
+def test_a_piece_of_a_large_organoid_is_not_taken_for_a_smaller_one_over_it() -> None:
+    dense = np.zeros((2, 353, 60), bool)
+    dense[0, :153] = True
+    dense[1, :280] = True
+    whole = Instances.from_dense(dense)
+    parts = windows(whole.shape, 192, 64)
+    found = stitch(whole.shape, parts, [seen_in(whole, part) for part in parts])
+    assert len(found) == 2
+    assert np.sort(whole.iou(found).max(axis=1)).tolist() == [1.0, 1.0]
+
+
 def test_organoids_over_each_other_stay_two_also_where_windows_meet() -> None:
     shape = (100, 200)
     whole = Instances.from_dense(np.stack([disc(shape, 50, 92, 14), disc(shape, 50, 104, 14)]))
