@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,8 +135,11 @@ def _make(out: Path) -> None:
             where=out,
             remedy="Check permissions and the path.",
         ) from error
-    for partial_file in out.rglob(".tmp-*"):  # what a kill left of files that were being written
-        partial_file.unlink(missing_ok=True)
+    for left in list(out.rglob(".tmp-*")):  # what a kill left of files and folders that were being written
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def _lock(out: Path, settings: Mapping[str, Any]) -> None:
