@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,14 @@ from organoseg.core import DataError, Instances, Mask, RunError, UsageError
 from organoseg.inference.writers import JOINT, PICTURE_WRITERS, USUAL, parse_writers
 from organoseg.inference.writers import ome_zarr as module
 from organoseg.inference.writers.ome_zarr import layers, read_ome_zarr, write_ome_zarr
-from organoseg.io import read_image, read_instances, write_instances
+from organoseg.io import read_image, write_instances
 from tests.core.strategies import organoids, same
 from tests.core.test_outlines import fill
 from tests.inference.writers.cases import CLASSES, apart, difficult, result
 
-in_tmp = settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+in_tmp = settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None
+)
 pytestmark = pytest.mark.filterwarnings("ignore:.*lie wholly under others")
 
 
@@ -44,7 +47,7 @@ def test_every_writer_names_its_organoids_alike(tmp_path: Path) -> None:
         paths[writer.name] = writer.path(tmp_path, made.key)
         writer.write(paths[writer.name], made)
         assert paths[writer.name].exists()
-    assert not [p for p in tmp_path.rglob(".tmp-*")]
+    assert not list(tmp_path.rglob(".tmp-*"))
     dense = {
         int(n): plane
         for n, plane in zip(made.instances.ids, made.instances.to_dense(), strict=True)
@@ -97,7 +100,7 @@ def test_layers_begin_with_the_label_image_and_repeat_nothing(found: Instances) 
     assert np.array_equal(made[0], found.render())
     depth = sum((layer > 0).astype(int) for layer in made)
     assert np.array_equal(depth, found.to_dense().sum(0))
-    for above, below in zip(made, made[1:], strict=False):
+    for above, below in pairwise(made):
         assert below.any()
         assert not ((above == 0) & (below > 0)).any()
 
@@ -172,7 +175,8 @@ def test_more_organoids_than_16_bits_can_number(tmp_path: Path) -> None:
     write_ome_zarr(tmp_path / "x.ome.zarr", made)
     assert read_ome_zarr(tmp_path / "x.ome.zarr").ids.tolist() == list(range(1, count + 1))
     write_instances(tmp_path / "i.json", [("a", made.instances)], CLASSES)
-    assert read_instances(tmp_path / "i.json")["a"].ids.tolist() == list(range(1, count + 1))
+    written = json.loads((tmp_path / "i.json").read_text())["annotations"]
+    assert [entry["number"] for entry in written] == list(range(1, count + 1))
 
 
 def test_names_that_write_understands() -> None:
