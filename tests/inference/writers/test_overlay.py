@@ -22,9 +22,7 @@ def boxes_of(found: Instances, zoom: int = 4) -> list[tuple[float, float, float,
     high, wide = SIZE
     labels = place(found, zoom, [SIZE] * len(found))
     assert sorted(label.index for label in labels) == list(range(len(found)))
-    return [
-        (p.y - high / 2, p.x - wide / 2, p.y + high / 2, p.x + wide / 2) for p in labels
-    ]
+    return [(p.y - high / 2, p.x - wide / 2, p.y + high / 2, p.x + wide / 2) for p in labels]
 
 
 @pytest.mark.parametrize("found", [apart(), difficult()])

@@ -75,16 +75,15 @@ def test_names_that_are_no_text_are_written_all_the_same(tmp_path: Path) -> None
     bad = b"f\xff.tif".decode("utf-8", "surrogateescape")
     write_errors(tmp_path / "errors.csv", [(bad, "empty")])
     assert rows(tmp_path / "errors.csv")[0]["file"] == "f\\udcff.tif"
-    write_json(tmp_path / "i.json", [part(result(apart(), "f.tif"), tmp_path, apart)], CLASSES)
     made = result(apart(), "f.tif")
     strange = Part(bad, facts_of(made), lambda: made.instances)
     write_json(tmp_path / "i.json", [strange], CLASSES)
-    assert list(read_instances(tmp_path / "i.json")) == [bad]
+    assert list(read_instances(tmp_path / "i.json")) == ["f\\udcff.tif"]
     write_csv(tmp_path / "m.csv", [strange])
 
 
 def test_joint_files_hold_one_picture_at_a_time(tmp_path: Path) -> None:
-    masks = [Mask(3 * (i // 40), 3 * (i % 40), np.ones((2, 2), bool)) for i in range(400)]
+    masks = [Mask(3 * (i // 40), 3 * (i % 40), np.ones((2, 2), bool)) for i in range(150)]
     made = part(result(Instances.from_masks((60, 130), masks)), tmp_path)
 
     def many(count: int) -> Iterator[Part]:
@@ -101,7 +100,7 @@ def test_joint_files_hold_one_picture_at_a_time(tmp_path: Path) -> None:
         return most
 
     few = peak(3)
-    assert peak(15) < 1.3 * few
+    assert peak(9) < 1.3 * few
 
 
 def test_run_facts_are_plain_and_say_who_when_and_with_what() -> None:
