@@ -168,7 +168,7 @@ def _smooth(line: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(points) < 16:
         return line
     steps = ((-2, 1), (-1, 2), (0, 3), (1, 2), (2, 1))
-    mean = sum(weight * np.roll(points, step, axis=0) for step, weight in steps) / 9
+    mean = np.sum([weight * np.roll(points, step, axis=0) for step, weight in steps], axis=0) / 9
     return np.concatenate([mean, mean[:1]])
 
 
