@@ -100,6 +100,7 @@ def test_the_figures_of_the_page_are_those_of_the_table(tmp_path: Path) -> None:
     assert summary.pictures[0].border == 4
     words = page(tmp_path, parts).words
     assert f"{summary.count} organoids in 3 pictures" in words
+    assert "By class: organoid: 13, cyst: 6." in words
     assert "No organoid was found in some pictures" in words
     assert f"{figure(float(np.median(summary.sizes())))} µm" in words
 
