@@ -10,6 +10,7 @@ import contextlib
 import os
 import secrets
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -156,10 +157,12 @@ class _Foreman:
             for future in as_completed(list(waiting)):
                 batch = waiting.pop(future)
                 try:
-                    told = future.result()
+                    told, heard = future.result()
                 except KilledWorker:
                     suspects += batch
                 else:
+                    for text in heard:
+                        warnings.warn(text, stacklevel=4)
                     yield Turn(batch, told)
         except Exception as error:
             raise _in_words(error) from error
@@ -175,8 +178,8 @@ class _Foreman:
 
 def _checked(
     work: Work[Item, Told], token: Path, version: str, home: Path, items: Sequence[Item]
-) -> Told:
-    """The work, on a worker that sees the folder of results and runs the same program."""
+) -> tuple[Told, list[str]]:
+    """The work, on a worker that sees the folder of results and runs the same program, and what it warned of."""
     from distributed import get_worker
 
     if not token.exists():
@@ -191,8 +194,15 @@ def _checked(
             remedy="Install the same version everywhere.",
         )
     # Relative paths are meant from where the command was given; a worker without that folder needs none.
-    with _ONE_AT_A_TIME, contextlib.chdir(home if home.is_dir() else Path.cwd()):
-        return work(items)
+    with (
+        _ONE_AT_A_TIME,
+        contextlib.chdir(home if home.is_dir() else Path.cwd()),
+        # Who gave the command does not see what workers print.
+        warnings.catch_warnings(record=True) as heard,
+    ):
+        warnings.simplefilter("default")
+        told = work(items)
+        return told, list(dict.fromkeys(str(warning.message) for warning in heard))
 
 
 def _version() -> str:

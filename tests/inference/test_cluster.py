@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
@@ -84,6 +85,11 @@ def notes_company(out: Path, items: Sequence[int]) -> int:
     sum(range(300_000))
     mark.unlink()
     return os.getpid()
+
+
+def warns(out: Path, items: Sequence[int]) -> None:
+    """Work that has something to say."""
+    warnings.warn(f"{items[0]} is odd", stacklevel=1)
 
 
 def contents(out: Path) -> dict[str, bytes]:
@@ -164,6 +170,11 @@ def test_a_worker_with_several_threads_does_one_thing_at_a_time(out: Path) -> No
         turns = list(spread(partial(notes_company, out), ITEMS, crew, out))
     assert len(turns) > 4
     assert len({turn.told for turn in turns}) == 1
+
+
+def test_what_workers_warn_of_is_heard_where_the_command_was_given(address: str, out: Path) -> None:
+    with pytest.warns(UserWarning, match="7 is odd"):
+        list(spread(partial(warns, out), [7], Crew(address=address), out))
 
 
 def test_an_error_of_the_work_stops_the_run_and_says_itself(address: str, out: Path) -> None:
