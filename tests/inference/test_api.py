@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from scipy.ndimage import label
 
 import organoseg
 from organoseg.core import Image
@@ -17,6 +18,7 @@ from organoseg.dataset.synthetic import SyntheticSpec, make_image
 from organoseg.inference import api
 from organoseg.inference.image import Look
 from organoseg.models.ensemble import Thorough
+from organoseg.models.folder import read_description
 from organoseg.models.protocol import CappedResultWarning
 from tests.inference.test_folder import save
 
@@ -57,6 +59,40 @@ def test_images_looked_at_together_are_as_looked_at_alone(model: Path) -> None:
         assert len(together) == len(alone)
         assert np.allclose(together.scores, alone.scores, atol=1e-4)
         assert (together.iou(alone).max(axis=1, initial=0) > 0.98).all()
+
+
+class Bright:
+    """What is brighter than usual is an organoid; ``shapes`` has the sizes of what it was shown."""
+
+    max_instances = 50
+
+    def __init__(self) -> None:
+        self.shapes: list[tuple[int, ...]] = []
+
+    def segment(self, pixels: torch.Tensor, score_threshold: float) -> list[organoseg.Instances]:
+        self.shapes.append(tuple(pixels.shape[2:]))
+        bright = [label(plane[0].numpy() > 0.5)[0].astype(np.int32) for plane in pixels]
+        return [organoseg.Instances.from_labels(labels) for labels in bright]
+
+
+def test_images_are_brought_to_the_scale_of_training_and_masks_back(model: Path) -> None:
+    known = read_description(model).model_copy(update={"pixel_size": 1.0})
+    ready = api.Model(Bright(), known, torch.device("cpu"))
+    pixels = np.zeros((96, 120), np.uint8)
+    pixels[10:40, 20:60] = pixels[50:90, 70:110] = 200
+    expected, notes = ready.look(Image(pixels, pixel_size=(1.0, 1.0)))
+    assert not notes
+    # The same picture from cameras with smaller and larger pixels.
+    for times in (2, 3):
+        large = np.kron(pixels, np.ones((times, times), np.uint8))
+        found, _ = ready.look(Image(large, pixel_size=(1 / times, 1 / times)))
+        assert ready.module.shapes[-1] == pixels.shape
+        assert np.diag(expected.scale(large.shape).iou(found)).min() > 0.95
+    found, _ = ready.look(Image(pixels[::2, ::2].copy(), pixel_size=(2.0, 2.0)))
+    assert ready.module.shapes[-1] == pixels.shape
+    assert np.diag(expected.scale((48, 60)).iou(found)).min() > 0.9
+    _, (note,) = ready.look(Image(pixels))
+    assert "Give --pixel-size" in note
 
 
 class Greedy:
