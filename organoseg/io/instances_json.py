@@ -35,7 +35,9 @@ def write_instances(
                 raise DataError("Two images have the same name", where=name, remedy="Rename one")
             height, width = instances.shape
             number = len(images) + 1
-            images[name] = {"id": number, "file_name": name, "height": height, "width": width}
+            # One name that is no text would make the whole file unreadable: its bytes become codes.
+            text = name.encode("utf-8", "backslashreplace").decode("utf-8")
+            images[name] = {"id": number, "file_name": text, "height": height, "width": width}
             unknown = sorted(set(instances.classes.tolist()) - set(categories))
             if unknown:
                 raise DataError(f"Classes {unknown} have no name among the categories", where=name)
@@ -49,7 +51,6 @@ def write_instances(
 
 
 def _json(value: Any) -> bytes:
-    # Bytes of file names that are no text come back as they were through their escapes.
     return json.dumps(value, allow_nan=False, ensure_ascii=False).encode(
         "utf-8", "backslashreplace"
     )

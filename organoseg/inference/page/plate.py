@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -17,6 +17,7 @@ _WELL = re.compile(r"([A-Za-z]{1,2})[-_ ]?0*(\d{1,2})")
 #: From few to many: light to dark, which reads the same without colour.
 _SCALE = ((237, 246, 252), (158, 202, 225), (66, 146, 198), (8, 81, 156), (8, 40, 92))
 Place = tuple[int, int]
+Value = Callable[[Sequence[Picture]], float]
 
 
 def well_place(name: str) -> Place | None:
@@ -48,30 +49,40 @@ def plates(summary: Summary) -> str:
         sizes = summary.sizes(pictures)
         return float(np.median(sizes)) if sizes.size else float("nan")
 
+    # One scale for all plates, so that they can be compared.
+    counts, sizes = _ends(found.values(), organoids), _ends(found.values(), diameter)
     maps = []
     for plate in sorted(found, key=natural):
         wells = found[plate]
         maps.append(
             f'<h3>{text(plate)}</h3><div class="plates">'
-            f"{_map('organoids per picture', wells, organoids)}"
-            f"{_map(f'median diameter, {summary.unit}', wells, diameter)}</div>"
+            f"{_map('organoids per picture', wells, organoids, counts)}"
+            f"{_map(f'median diameter, {summary.unit}', wells, diameter, sizes)}</div>"
         )
     return (
         "<section><h2>Plates</h2><p>A square is a well; point at it for its figures. Where a well has several "
-        "pictures, the count is the mean of them. Dashed wells have no picture.</p>"
+        "pictures, the count is the mean of them. Dashed wells have no picture. "
+        "All plates have the same scale of colours.</p>"
         f"{''.join(maps)}</section>"
     )
+
+
+def _ends(
+    found: Iterable[Mapping[Place, Sequence[Picture]]], value_of: Value
+) -> tuple[float, float]:
+    """The lowest and highest value of any well."""
+    values = [value_of(pictures) for wells in found for pictures in wells.values()]
+    finite = [value for value in values if np.isfinite(value)]
+    return (min(finite), max(finite)) if finite else (0.0, 1.0)
 
 
 def _map(
     title: str,
     wells: Mapping[Place, Sequence[Picture]],
-    value_of: Callable[[Sequence[Picture]], float],
+    value_of: Value,
+    ends: tuple[float, float],
 ) -> str:
     rows, columns = _format(wells)
-    values = {place: value_of(pictures) for place, pictures in wells.items()}
-    finite = [value for value in values.values() if np.isfinite(value)]
-    low, high = (min(finite), max(finite)) if finite else (0.0, 1.0)
     side = 44 if columns <= 12 else 26
     body = [
         f'<text x="{24 + (c + 0.5) * side}" y="13" text-anchor="middle">{c + 1}</text>'
@@ -87,10 +98,10 @@ def _map(
                     f'<rect x="{x + 1}" y="{y + 1}" width="{side - 2}" height="{side - 2}" rx="4" class="none"/>'
                 )
                 continue
-            body.append(_well(row, column, x, y, side, values[row, column], (low, high), pictures))
+            body.append(_well(row, column, x, y, side, value_of(pictures), ends, pictures))
     width, height = 28 + columns * side, 24 + rows * side
     return (
-        f"<figure><figcaption>{text(title)} {_key(low, high)}</figcaption>"
+        f"<figure><figcaption>{text(title)} {_key(*ends)}</figcaption>"
         f'<svg class="plate" viewBox="0 0 {width} {height}" role="img" aria-label="{text(title)}">'
         f"{''.join(body)}</svg></figure>"
     )

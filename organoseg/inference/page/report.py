@@ -91,9 +91,12 @@ def _lead(summary: Summary) -> str:
     if not sizes.size:
         return "No organoid lies wholly inside a picture, so there are no sizes to tell."
     first, middle, third = np.percentile(sizes, [25, 50, 75])
+    kinds = summary.classes()
+    named = ", ".join(f"{text(name)}: {figure(count)}" for name, count in kinds.items())
+    by_class = f" By class: {named}." if len(kinds) > 1 else ""
     return (
         f"Half of the organoids have a diameter between {figure(first)} and {figure(third)} {summary.unit}, "
-        f"the median is {figure(middle)} {summary.unit}."
+        f"the median is {figure(middle)} {summary.unit}.{by_class}"
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -25,7 +25,7 @@ class Picture:
 
     ``diameters_px``, ``diameters_um``: equivalent diameters of the organoids that the border does not cut, (N,); the
     second is None where the pixel size is unknown. ``border``: how many it cuts. ``overlapping``: how
-    many others cover.
+    many others cover. ``classes``: how many of each.
     """
 
     key: str
@@ -35,6 +35,7 @@ class Picture:
     diameters_um: _Sizes | None
     border: int
     overlapping: int
+    classes: Mapping[str, int]
     warnings: tuple[str, ...]
     thumbnail: Path | None
 
@@ -80,6 +81,13 @@ class Summary:
         found = [sizes for sizes in known if sizes is not None]
         return np.concatenate(found) if found else np.zeros(0, np.float32)
 
+    def classes(self) -> Counter[str]:
+        """Organoids of each class, the most frequent first."""
+        total: Counter[str] = Counter()
+        for picture in self.pictures:
+            total.update(picture.classes)
+        return Counter(dict(total.most_common()))
+
     def grouping(self) -> str:
         """What `groups` are: well, plate or folder."""
         if any(p.place["well"] for p in self.pictures):
@@ -123,6 +131,7 @@ def _picture(part: Part) -> Picture:
         diameters_um=_column(whole, "equivalent_diameter_um") if known else None,
         border=len(rows) - len(whole),
         overlapping=sum(row["overlap_fraction"] > OVERLAPPING for row in rows),
+        classes=Counter(str(row["class"]) for row in rows),
         warnings=tuple(facts["warnings"]),
         thumbnail=part.thumbnail,
     )

@@ -140,7 +140,7 @@ def read_ome_zarr(path: Path) -> Instances:
     import zarr
 
     try:
-        group = zarr.open_group(path, mode="r")["labels"]
+        group: Any = zarr.open_group(path, mode="r")["labels"]
         names = dict(group.attrs)["ome"]["labels"]
         pieces: dict[int, list[Mask]] = {}
         facts: dict[int, dict[str, Any]] = {}

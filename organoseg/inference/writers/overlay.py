@@ -114,19 +114,20 @@ def _fitted(shape: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def colours_of(found: Instances) -> list[Colour]:
-    """A colour an organoid: unlike those of the ones beside it, and the same for the same number where it can be."""
-    boxes = found.boxes.astype(np.int64)
-    chosen = np.full(len(found), -1, np.int64)
-    for index in range(len(found)):
-        y0, x0, y1, x1 = boxes[index].tolist()
-        near = (
-            (boxes[:, 0] <= y1 + _NEAR) & (boxes[:, 2] >= y0 - _NEAR)
-            & (boxes[:, 1] <= x1 + _NEAR) & (boxes[:, 3] >= x0 - _NEAR)
-        )  # fmt: skip
-        used = np.bincount(chosen[near & (chosen >= 0)], minlength=len(PALETTE))
-        turn = (np.arange(len(PALETTE)) + int(found.ids[index])) % len(PALETTE)
-        chosen[index] = turn[int(np.argmin(used[turn]))]
-    return [PALETTE[i] for i in chosen.tolist()]
+    """A colour an organoid, unlike those of the ones beside it as long as there are enough."""
+    boxes = found.boxes.astype(np.int64) + np.array([-_NEAR, -_NEAR, _NEAR, _NEAR])
+    cell = max(16, int(np.median(boxes[:, 2:] - boxes[:, :2]))) if len(found) else 16
+    colour_at: dict[tuple[int, int], set[int]] = {}
+    chosen = []
+    for index, (y0, x0, y1, x1) in enumerate((boxes // cell).tolist()):
+        cells = [(y, x) for y in range(y0, y1 + 1) for x in range(x0, x1 + 1)]
+        near = [spot for spot in cells if spot in colour_at]
+        turn = [(int(found.ids[index]) + step) % len(PALETTE) for step in range(len(PALETTE))]
+        pick = min(turn, key=lambda colour: sum(colour in colour_at[spot] for spot in near))
+        for spot in cells:
+            colour_at.setdefault(spot, set()).add(pick)
+        chosen.append(PALETTE[pick])
+    return chosen
 
 
 def _with_outlines(pixels: NDArray[np.uint8], found: Instances, high: float, wide: float) -> Any:
@@ -167,7 +168,7 @@ def _smooth(line: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(points) < 16:
         return line
     steps = ((-2, 1), (-1, 2), (0, 3), (1, 2), (2, 1))
-    mean = sum(weight * np.roll(points, step, axis=0) for step, weight in steps) / 9
+    mean = np.sum([weight * np.roll(points, step, axis=0) for step, weight in steps], axis=0) / 9
     return np.concatenate([mean, mean[:1]])
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,6 +15,10 @@ from organoseg.core.overlap import coverage
 Point = tuple[float, float]
 Box = tuple[float, float, float, float]
 _GAP = 3.0
+#: Side in px of the canvas of the squares by which free places are found.
+_SQUARE = 4
+#: Where numbers would cover more than this share of the canvas, those without a free place are left out.
+_CROWDED = 0.4
 
 
 @dataclass(frozen=True)
@@ -27,24 +32,23 @@ class Label:
 
 
 class _Taken:
-    """Rectangles that labels have, found by cells of a grid."""
+    """Where numbers stand, on a grid of small squares of the canvas."""
 
-    def __init__(self, cell: float) -> None:
-        self._cell = cell
-        self._cells: dict[tuple[int, int], list[Box]] = {}
+    def __init__(self, limit: Point) -> None:
+        high, wide = (math.ceil(side / _SQUARE) + 1 for side in limit)
+        self._grid = np.zeros((high, wide), np.bool_)
 
-    def _covered(self, box: Box) -> list[tuple[int, int]]:
-        y0, x0, y1, x1 = (int(edge // self._cell) for edge in box)
-        return [(y, x) for y in range(y0, y1 + 1) for x in range(x0, x1 + 1)]
+    def _part(self, box: Box) -> NDArray[np.bool_]:
+        y0, x0, y1, x1 = (max(0, math.ceil(edge / _SQUARE - 0.5)) for edge in box)
+        return self._grid[y0 : max(y1, y0 + 1), x0 : max(x1, x0 + 1)]
 
     def overlap(self, box: Box) -> float:
-        """Area of ``box`` (y0, x0, y1, x1) that others have."""
-        near = {other for cell in self._covered(box) for other in self._cells.get(cell, ())}
-        return sum(_shared(box, other) for other in near)
+        """Area of ``box`` in px of the canvas that others have."""
+        return float(np.count_nonzero(self._part(box))) * _SQUARE**2
 
     def add(self, box: Box) -> None:
-        for cell in self._covered(box):
-            self._cells.setdefault(cell, []).append(box)
+        """Take it."""
+        self._part(box)[...] = True
 
 
 class _Covered:
@@ -66,12 +70,6 @@ class _Covered:
         return count * self._zoom**2
 
 
-def _shared(a: Box, b: Box) -> float:
-    high = min(a[2], b[2]) - max(a[0], b[0])
-    wide = min(a[3], b[3]) - max(a[1], b[1])
-    return max(0.0, high) * max(0.0, wide)
-
-
 def place(
     instances: Instances,
     zoom: float,
@@ -82,12 +80,13 @@ def place(
     sizes: (height, width) of each number in px of the canvas.
     A number stands in the thickest part of what is its organoid's alone; where it does not fit there, or another
     number is in the way, beside the organoid with a line to it. Small organoids
-    choose first: they have the least room.
+    choose first: they have the least room. Where there are far too many to be read, some stay without a number.
     """
     layers = coverage(instances.shape, instances.masks)
     shared = layers > 1
     limit = (instances.shape[0] * zoom, instances.shape[1] * zoom)
-    taken = _Taken(max([16.0, *(width for _, width in sizes)]))
+    taken = _Taken(limit)
+    crowded = sum(high * wide for high, wide in sizes) > _CROWDED * limit[0] * limit[1]
     covered = _Covered(layers > 0, zoom)
     labels = []
     for index in np.argsort(instances.areas, kind="stable").tolist():
@@ -96,7 +95,7 @@ def place(
         middle = ((heart[0] + 0.5) * zoom, (heart[1] + 0.5) * zoom)
         inside = depth * zoom >= np.hypot(*size) / 2 * 1.25
         best, cost = middle, float("inf")
-        for step, spot in enumerate(_spots(mask, middle, size, zoom, inside)):
+        for step, spot in enumerate(_spots(mask, middle, size, zoom, inside, crowded)):
             at = _within(spot, size, limit)
             box = _box(at, size)
             price = taken.overlap(box) + 0.01 * size[0] * step
@@ -106,6 +105,8 @@ def place(
                 best, cost = at, price
             if price == 0:
                 break
+        if crowded and taken.overlap(_box(best, size)):
+            continue
         taken.add(_box(best, size, _GAP / 2))
         aside = not _in_mask(mask, best, zoom)
         clear = _beside(mask, _box(best, size), zoom) and covered.within(_box(best, size)) == 0
@@ -130,7 +131,7 @@ def _heart(mask: Mask, shared: NDArray[np.bool_]) -> tuple[Point, float]:
 
 
 def _spots(
-    mask: Mask, middle: Point, size: tuple[float, float], zoom: float, inside: bool
+    mask: Mask, middle: Point, size: tuple[float, float], zoom: float, inside: bool, crowded: bool
 ) -> list[Point]:
     """Places to try, the best first."""
     y0, x0, y1, x1 = (edge * zoom for edge in mask.box)
@@ -139,6 +140,8 @@ def _spots(
     y, x = middle
     beside = [(up, x), (y, right), (down, x), (y, left)]
     corners = [(up, right), (down, right), (up, left), (down, left)]
+    if crowded:  # far places are taken
+        return [middle, *beside] if inside else [*beside, middle]
     far = [
         (
             y + ring * np.sin(turn) * (size[0] + (y1 - y0) / 2),
