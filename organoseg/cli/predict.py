@@ -110,7 +110,8 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         type=int,
         default=1,
         metavar="N",
-        help="windows of an image at once; worth it on a GPU (default: 1)",
+        help="images (or windows) of one size at once; worth it on a GPU, where the last digits of scores may then "
+        "differ from run to run (default: 1)",
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +71,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Track and say what was found."""
+    """Track and say what was found; 1 when a series could not be tracked."""
     from organoseg.report.tracks import TracksPage
     from organoseg.tracking.cost import LinkSettings
     from organoseg.tracking.run import TrackSettings, track_folder
@@ -84,14 +85,16 @@ def run(args: argparse.Namespace) -> int:
     )
     page = TracksPage(args.folder)
     progress = None if args.quiet else counter("series tracked")
-    track_folder(args.folder, settings, page.add, progress)
+    outcome = track_folder(args.folder, settings, page.add, progress)
     path = page.write()
     report = args.folder / "report.html"
     if report.exists():
         page.add_to_report(report)
     print(page.summary())
     print(f"Look at {path}")
-    return 0
+    for name, reason in outcome.failures:
+        print(f"organoseg: series {name} could not be tracked: {reason}", file=sys.stderr)
+    return 1 if outcome.failures else 0
 
 
 def _positive(text: str) -> float:

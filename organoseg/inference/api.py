@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import numpy as np
 import torch
 
 from organoseg.core import Image, Instances, UsageError
-from organoseg.inference.image import Look, segment_image
+from organoseg.inference.image import Look, segment_images
 from organoseg.io import read_image
 from organoseg.models.ensemble import Thorough
 from organoseg.models.folder import ModelDescription, load_module
@@ -46,8 +47,17 @@ class Model:
 
     Examples
     --------
-    >>> model = organoseg.load_model("runs/first/model")  # doctest: +SKIP
-    >>> organoids = model.predict("well_A1.tif")  # doctest: +SKIP
+    >>> model = organoseg.load_model("runs/first/model")
+    >>> organoids = model.predict("well_A1.tif")
+
+    Masks, scores and numbers, in one order:
+
+    >>> organoids.shape
+    (96, 96)
+    >>> len(organoids.masks) == len(organoids.scores) == len(organoids)
+    True
+    >>> organoids.ids.tolist() == list(range(1, len(organoids) + 1))
+    True
     """
 
     module: Any
@@ -78,18 +88,36 @@ class Model:
         self, image: Image, score_threshold: float | None = None, look: Look | None = None
     ) -> tuple[Instances, tuple[str, ...]]:
         """Organoids of a one-plane image, and what a person should know before trusting them."""
+        return self.look_at_all([image], score_threshold, look)[0]
+
+    def look_at_all(
+        self,
+        images: Sequence[Image],
+        score_threshold: float | None = None,
+        look: Look | None = None,
+    ) -> list[tuple[Instances, tuple[str, ...]]]:
+        """The same of several images, ``look.batch`` of one size at once."""
         threshold = self.score_threshold if score_threshold is None else score_threshold
         looks = Thorough(self.module) if self.thorough else self.module
-        zoom, notes = self._zoom(image)
+        zooms = [self._zoom(image) for image in images]
         with (
             torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
             warnings.catch_warnings(record=True) as caught,
         ):
             warnings.simplefilter("always")
-            found = segment_image(looks, image, threshold, self.device, look, zoom)
-        notes += [str(w.message) for w in caught if w.category is CappedResultWarning]
+            found = segment_images(
+                looks, images, threshold, self.device, look, [zoom for zoom, _ in zooms]
+            )
+        capped = [w.message for w in caught if isinstance(w.message, CappedResultWarning)]
         source = f"model:{self.description.identity}"
-        return numbered(found).replace(sources=(source,) * len(found)), tuple(notes)
+        answers = []
+        for image, instances, (_, notes) in zip(images, found, zooms, strict=True):
+            # A warning of a look at several images names none of them, and holds for all.
+            own = [w for w in capped if w.image in (None, image.name)]
+            said = dict.fromkeys([*notes, *(str(w) for w in own)])
+            sources = (source,) * len(instances)
+            answers.append((numbered(instances).replace(sources=sources), tuple(said)))
+        return answers
 
     def _zoom(self, image: Image) -> tuple[float, list[str]]:
         """How much to enlarge an image so that a pixel is as large as in training."""

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from organoseg.core import MissingPartError, RunError, UsageError, write_text
+from organoseg.core.files import remove_partial
 
 Item = TypeVar("Item")
 Told = TypeVar("Told")
@@ -101,14 +102,17 @@ def spread(
             yield Turn(batch, work(batch))
         return
     with _client(crew, say) as client, _token(out) as token:
-        yield from _Foreman(client, partial(_checked, work, token, _version()), say).all(items)
+        checked = partial(_checked, work, token, _version(), Path.cwd())
+        yield from _Foreman(client, checked, say).all(items)
+    # Workers that were killed leave what they had not finished writing.
+    remove_partial(out)
 
 
 #: Items in a row, each tried by itself, that have to kill their workers until it is not the items' fault.
 TOO_MANY = 3
 #: A worker may have several threads, but it has one model, whose network uses all cores that it is given.
 _ONE_AT_A_TIME = threading.Lock()
-DIED = "the process that worked on it died each time it was tried, perhaps for want of memory"
+DIED = "the process that worked on it died, and once more when it had nothing else to do; perhaps memory is short"
 
 
 class _Foreman:
@@ -169,7 +173,9 @@ class _Foreman:
         return self._client.submit(self._work, batch, pure=False)
 
 
-def _checked(work: Work[Item, Told], token: Path, version: str, items: Sequence[Item]) -> Told:
+def _checked(
+    work: Work[Item, Told], token: Path, version: str, home: Path, items: Sequence[Item]
+) -> Told:
     """The work, on a worker that sees the folder of results and runs the same program."""
     from distributed import get_worker
 
@@ -184,7 +190,8 @@ def _checked(work: Work[Item, Told], token: Path, version: str, items: Sequence[
             f"worker {get_worker().address} has organoseg {_version()}, here it is {version}",
             remedy="Install the same version everywhere.",
         )
-    with _ONE_AT_A_TIME:
+    # Relative paths are meant from where the command was given; a worker without that folder needs none.
+    with _ONE_AT_A_TIME, contextlib.chdir(home if home.is_dir() else Path.cwd()):
         return work(items)
 
 
@@ -248,9 +255,9 @@ def _own_cluster(jobs: int) -> Iterator[Any]:
     from distributed.security import Security
 
     threads = str(max(1, _cores() // jobs))
-    # A batch that kills two workers is parted; more tries would only cost time on one machine.
+    # What was on a worker that died is at once tried item by item; more tries together would only cost time here.
     with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 1}),
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(
             n_workers=jobs,
             threads_per_worker=1,

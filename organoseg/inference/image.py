@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from organoseg.core import Image, Instances, UsageError, normalised
 from organoseg.inference.stitch import stitch
-from organoseg.inference.tiles import windows
+from organoseg.inference.tiles import Window, windows
 from organoseg.models.protocol import CappedResultWarning
 
 
@@ -30,7 +30,8 @@ class Look:
     overlap
         Of two neighbouring windows, px. An organoid that is larger is put together from pieces.
     batch
-        Windows of one image given to the network at once.
+        Windows given to the network at once. More than one pays on a GPU; then the last digits of scores may follow
+        what was looked at together.
     """
 
     tile: int = 1536
@@ -62,17 +63,59 @@ def segment_image(
     DataError
         Several planes, or pixels that are not finite.
     """
+    return segment_images(module, [image], score_threshold, device, look, [zoom])[0]
+
+
+def segment_images(
+    module: Any,
+    images: Sequence[Image],
+    score_threshold: float,
+    device: torch.device,
+    look: Look | None = None,
+    zooms: Sequence[float] | None = None,
+) -> list[Instances]:
+    """Instances of several single-plane images, each as `segment_image` gives them, ``look.batch`` windows at once.
+
+    Windows of one size go to the network together, also those of different images. All images are held as float32
+    meanwhile.
+    """
     how = look or Look()
-    pixels = _zoomed(normalised(image.plane(), image.name or None), zoom)
-    parts = windows((pixels.shape[0], pixels.shape[1]), how.tile, how.overlap)
-    seen: list[Instances] = []
-    for start in range(0, len(parts), how.batch):
-        some = np.stack([pixels[part.slices] for part in parts[start : start + how.batch]])
-        batch = torch.from_numpy(some)[:, None].to(device)
-        seen += module.segment(batch, score_threshold)
-    _warn(image.name, seen, module.max_instances)
-    found = stitch((pixels.shape[0], pixels.shape[1]), parts, seen)
-    return found if found.shape == image.shape else found.scale(image.shape)
+    planes = [
+        _zoomed(normalised(image.plane(), image.name or None), zoom)
+        for image, zoom in zip(images, zooms or [1.0] * len(images), strict=True)
+    ]
+    shapes = [(p.shape[0], p.shape[1]) for p in planes]
+    parts = [windows(shape, how.tile, how.overlap) for shape in shapes]
+    seen = _seen(module, planes, parts, score_threshold, device, how.batch)
+    found = []
+    for image, shape, tiles, each in zip(images, shapes, parts, seen, strict=True):
+        _warn(image.name, each, module.max_instances)
+        whole = stitch(shape, tiles, each)
+        found.append(whole if whole.shape == image.shape else whole.scale(image.shape))
+    return found
+
+
+def _seen(
+    module: Any,
+    planes: Sequence[NDArray[np.float32]],
+    parts: Sequence[Sequence[Window]],
+    threshold: float,
+    device: torch.device,
+    batch: int,
+) -> list[list[Instances]]:
+    """What the network finds in each window of each plane."""
+    alike: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for plane, tiles in enumerate(parts):
+        for number, tile in enumerate(tiles):
+            alike.setdefault((tile.height, tile.width), []).append((plane, number))
+    found: dict[tuple[int, int], Instances] = {}
+    for places in alike.values():
+        for start in range(0, len(places), batch):
+            some = places[start : start + batch]
+            pixels = np.stack([planes[p][parts[p][n].slices] for p, n in some])
+            tensor = torch.from_numpy(pixels)[:, None].to(device)
+            found.update(zip(some, module.segment(tensor, threshold), strict=True))
+    return [[found[p, n] for n in range(len(tiles))] for p, tiles in enumerate(parts)]
 
 
 def _zoomed(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
@@ -93,9 +136,8 @@ def _warn(name: str, seen: Sequence[Instances], most: int) -> None:
     full = max(map(len, seen))
     if full >= most:
         where = "" if len(seen) == 1 else " in one window of it"
-        warnings.warn(
+        text = (
             f"{name}: {full} organoids{where}, as many as the engine returns; some may be missing. "
-            "Raise model.options.max_instances.",
-            CappedResultWarning,
-            stacklevel=3,
+            "Raise model.options.max_instances."
         )
+        warnings.warn(CappedResultWarning(text, name), stacklevel=4)

@@ -77,11 +77,12 @@ class _Progress:
     failures: list[Failure] = field(default_factory=list)
     writing: list[Future[None]] = field(default_factory=list)
     skipped: bool = False
+    waiting: int = 0
 
     @property
     def written(self) -> bool:
-        """Nothing of it is on its way to the disk any more."""
-        return all(writing.done() for writing in self.writing)
+        """Nothing of it waits for the network or is on its way to the disk any more."""
+        return not self.waiting and all(writing.done() for writing in self.writing)
 
 
 @lru_cache(maxsize=1)
@@ -142,6 +143,7 @@ class _Pipeline:
         self._read: Queue[_Loaded | _Progress | BaseException] = Queue(AHEAD)
         self._room, self._scales = threading.Semaphore(BEHIND), _Scales(ON_THE_WAY)
         self._progress: dict[str, _Progress] = {}
+        self._waiting: list[_Loaded] = []
         self._ended = self._failed = 0
 
     def run(self) -> list[Failure]:
@@ -152,14 +154,15 @@ class _Pipeline:
                 thread.start()
             try:
                 ended: deque[_Progress] = deque()
-                for loaded in self._incoming():
+                for loaded in self._incoming(pool):
                     if isinstance(loaded, _Loaded):
-                        self._one(loaded, pool)
+                        self._take(loaded, pool)
                     else:
                         ended.append(loaded)
                     # Items whose files are still being written are not waited for: the network goes on.
                     while ended and ended[0].written:
                         self._finish(ended.popleft())
+                self._look(pool)
                 for progress in ended:
                     self._finish(progress)
             finally:
@@ -171,9 +174,12 @@ class _Pipeline:
 
     # -- reading -----------------------------------------------------------------------------
 
-    def _incoming(self) -> Iterator[_Loaded | _Progress]:
+    def _incoming(self, pool: ThreadPoolExecutor) -> Iterator[_Loaded | _Progress]:
         left = len(self.items)
         while left:
+            if self._read.empty():
+                # Nothing more to look at together for now; and who waits for room must not wait for these.
+                self._look(pool)
             found = self._read.get()
             if isinstance(found, BaseException):
                 raise found
@@ -250,26 +256,61 @@ class _Pipeline:
 
     # -- network and writing -----------------------------------------------------------------
 
-    def _one(self, loaded: _Loaded, pool: ThreadPoolExecutor) -> None:
-        frame, progress = loaded.frame, self._progress[loaded.item.name]
+    def _take(self, loaded: _Loaded, pool: ThreadPoolExecutor) -> None:
+        """Look at a picture as soon as there are enough of its size, or none to wait for."""
+        if loaded.known is not None:
+            self._answer(loaded, loaded.known, (), pool)
+            return
+        shape = loaded.frame.image.shape
+        if any(other.frame.image.shape != shape for other in self._waiting):
+            self._look(pool)
+        self._waiting.append(loaded)
+        self._progress[loaded.item.name].waiting += 1
+        if len(self._waiting) >= self.work.settings.batch:
+            self._look(pool)
+
+    def _look(self, pool: ThreadPoolExecutor) -> None:
+        """The network's answers to the pictures that wait for it."""
+        some, self._waiting = self._waiting, []
+        if not some:
+            return
         settings, model = self.work.settings, model_of(self.work)
+        look = Look(settings.tile or Look.tile, settings.overlap, settings.batch)
+        for loaded in some:
+            self._progress[loaded.item.name].waiting -= 1
         try:
-            found, notes = loaded.known, frame.warnings
-            if found is None:
-                look = Look(settings.tile or Look.tile, settings.overlap, settings.batch)
-                found, more = model.look(frame.image, settings.score_threshold, look)
-                notes = (*notes, *more)
-            result = Result(
-                frame.key, frame.image, found, model.description.classes, frame.fields, notes
-            )
+            images = [loaded.frame.image for loaded in some]
+            answers = model.look_at_all(images, settings.score_threshold, look)
         # RuntimeError is torch's want of memory.
         except (OrganosegError, RuntimeError, MemoryError) as error:
-            progress.failures.append(Failure(loaded.item.where, str(error)))
-            self._scales.let_out(_weight(frame))
+            if len(some) == 1:
+                self._progress[some[0].item.name].failures.append(
+                    Failure(some[0].item.where, str(error))
+                )
+                self._scales.let_out(_weight(some[0].frame))
+                return
+            # One of them may be to blame, or they are too large together.
+            for loaded in some:
+                self._progress[loaded.item.name].waiting += 1
+                self._waiting = [loaded]
+                self._look(pool)
             return
+        for loaded, (found, notes) in zip(some, answers, strict=True):
+            self._answer(loaded, found, notes, pool)
+
+    def _answer(
+        self, loaded: _Loaded, found: Instances, notes: Sequence[str], pool: ThreadPoolExecutor
+    ) -> None:
+        frame, progress = loaded.frame, self._progress[loaded.item.name]
+        classes = model_of(self.work).description.classes
+        notes = (*frame.warnings, *notes)
+        result = Result(frame.key, frame.image, found, classes, frame.fields, notes)
+        weight = _weight(frame)
         self._room.acquire()
+        # A disk that is full says so now, not at the end of a film of ten thousand pictures.
+        self._reap(progress, [w for w in progress.writing if w.done()])
         writing = pool.submit(self._write, result, loaded.known is not None)
-        writing.add_done_callback(lambda _: self._written(_weight(frame)))
+        writing.add_done_callback(lambda _: self._written(weight))
         progress.writing.append(writing)
 
     def _written(self, weight: int) -> None:
@@ -290,7 +331,9 @@ class _Pipeline:
                 writer.write(path, result)
         if self.with_thumbnails:
             write_bytes(thumbnail_path(out, key), thumbnail(result))
-        write_json(facts_path(out, key), facts_of(result), indent=None)
+        if not (again and facts_path(out, key).exists()):
+            # What the network remarked then is not known any more.
+            write_json(facts_path(out, key), facts_of(result), indent=None)
         if not part.exists():
             part.parent.mkdir(parents=True, exist_ok=True)
             # Last, because it says that the others belong to it.
@@ -298,7 +341,19 @@ class _Pipeline:
 
     def _finish(self, progress: _Progress) -> None:
         """Wait for what is being written of an item, and write down what became of it."""
-        for writing in progress.writing:
+        self._reap(progress, list(progress.writing))
+        if not progress.skipped:
+            failed = bool(progress.failures)
+            write_record(self.work.out, progress.item, progress.keys, failed)
+        self._ended += 1
+        self._failed += len(progress.failures)
+        facts = {"done": self._ended, "items": len(self.items), "failed": self._failed}
+        self.tell("item", {**facts, "name": progress.item.name})
+
+    def _reap(self, progress: _Progress, some: Sequence[Future[None]]) -> None:
+        """Hear what became of these files. RunError when the disk does not take them."""
+        for writing in some:
+            progress.writing.remove(writing)
             try:
                 writing.result()
             except RunError:
@@ -308,14 +363,6 @@ class _Pipeline:
             # A picture that a format cannot hold costs that picture.
             except Exception as error:  # noqa: BLE001
                 progress.failures.append(Failure(progress.item.where, str(error)))
-        progress.writing.clear()
-        if not progress.skipped:
-            failed = bool(progress.failures)
-            write_record(self.work.out, progress.item, progress.keys, failed)
-        self._ended += 1
-        self._failed += len(progress.failures)
-        facts = {"done": self._ended, "items": len(self.items), "failed": self._failed}
-        self.tell("item", {**facts, "name": progress.item.name})
 
 
 def _disk_error(error: OSError, out: Path) -> RunError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
 from organoseg.core import RunError, UsageError
+from organoseg.core.files import remove_partial
 
 LOCK = ".lock"
 
@@ -38,7 +38,7 @@ def alone(out: Path) -> Iterator[None]:
         ) from error
     with handle:
         _hold(handle, out)
-        _sweep(out)
+        remove_partial(out)  # what a kill left
         yield
 
 
@@ -57,12 +57,3 @@ def _hold(handle: IO[bytes], out: Path) -> None:
         ) from error
     except OSError:
         return  # this disk knows no locks
-
-
-def _sweep(out: Path) -> None:
-    # A list first: the tree changes under the walk.
-    for left in list(out.rglob(".tmp-*")):
-        if left.is_dir() and not left.is_symlink():
-            shutil.rmtree(left, ignore_errors=True)
-        else:
-            left.unlink(missing_ok=True)

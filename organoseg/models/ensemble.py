@@ -59,12 +59,11 @@ class Thorough:
             found = self.segmenter.segment(turned, floor)
             if max(map(len, found)) >= self.max_instances:
                 # What the views lost may have been what they agree on: the count of the fused ones does not tell.
-                warnings.warn(
-                    f"One of several looks at an image found {self.max_instances} organoids, as many as the engine "
-                    "returns; some may be missing. Raise model.options.max_instances.",
-                    CappedResultWarning,
-                    stacklevel=2,
+                text = (
+                    f"one of several looks found {self.max_instances} organoids, as many as the engine returns; "
+                    "some may be missing. Raise model.options.max_instances."
                 )
+                warnings.warn(CappedResultWarning(text), stacklevel=2)
             seen.append([_back(p, turns, mirrored, shape) for p in found])
         fused = (agree(per_image) for per_image in zip(*seen, strict=True))
         most = slice(self.max_instances)

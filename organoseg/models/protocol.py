@@ -20,7 +20,14 @@ if TYPE_CHECKING:
 
 
 class CappedResultWarning(UserWarning):
-    """An image holds at least as many organoids as the engine can return; some may be lost."""
+    """An image holds at least as many organoids as the engine can return; some may be lost.
+
+    ``image``: its name, or None for a look at several images.
+    """
+
+    def __init__(self, text: str, image: str | None = None) -> None:
+        super().__init__(text)
+        self.image = image
 
 
 @dataclass(frozen=True, eq=False)

@@ -290,7 +290,7 @@ def _across(linked: SeriesTracks, area: Any) -> str:
 
 def _percent(rate: float) -> str:
     """A rate of ln(area) as the growth in one unit of time."""
-    return f"{100 * math.expm1(rate):+.1f} %"
+    return f"{100 * math.expm1(rate):+.1f} %".replace("-", "−")
 
 
 def _cells(*values: Any, plain: Sequence[int] = ()) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from organoseg.core import Instances
+from organoseg.core import DataError, Instances
 from organoseg.io.csv_table import write_table
 from organoseg.tracking.cost import LinkSettings
 from organoseg.tracking.run_folder import pictures_of
@@ -34,22 +34,31 @@ class TrackSettings:
     interval: float | None = None
 
 
+@dataclass(frozen=True)
+class TrackOutcome:
+    """Series of the run, and those that could not be tracked: (name, reason)."""
+
+    series: tuple[Series, ...]
+    failures: tuple[tuple[str, str], ...]
+
+
 def track_folder(
     out: Path,
     settings: TrackSettings | None = None,
     see: Callable[[Series, SeriesTracks], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> tuple[Series, ...]:
+) -> TrackOutcome:
     """Track every series of the run in ``out``; the pixels are not read again.
 
     Writes ``tracks.csv`` (a row an organoid and frame), ``growth.csv`` (a row a track), and into ``measurements.csv``,
     where the run has one, the columns series, frame and track. Each series goes to ``see`` when it is linked;
-    ``progress`` is called with series done and in all. Doing it again replaces what was there.
+    ``progress`` is called with series done and in all. Doing it again replaces what was there. A series with a damaged
+    file, or with frames of two sizes, is a failure and costs no other series.
 
     Raises
     ------
     DataError
-        No run, no series, or frames of different sizes.
+        No run, no series, or none that can be tracked.
     UsageError
         The grammar is none.
     MissingPartError
@@ -61,16 +70,17 @@ def track_folder(
     found = find_series(pictures_of(out), settings.grammar, settings.by_folder, settings.interval)
     columns = TrackColumns()
     tracks: list[dict[str, Any]] = []
+    failures: list[tuple[str, str]] = []
 
     def points() -> Iterator[dict[str, Any]]:
         for done, series in enumerate(found, start=1):
-            linked = track_series(
-                series.name,
-                _frames(series),
-                settings.links,
-                series.hourly,
-                series.pictures[0].pixel_size,
-            )
+            try:
+                linked = _linked(series, settings.links)
+            except DataError as error:
+                if len(failures) == len(found) - 1:
+                    raise  # not one could be tracked
+                failures.append((series.name, str(error)))
+                continue
             yield from point_rows(linked)
             tracks.extend(track_rows(linked))
             columns.add(linked)
@@ -83,7 +93,12 @@ def track_folder(
     write_table(out / TRACKS, TRACK_COLUMNS, tracks)
     if (out / MEASUREMENTS).exists():
         columns.write_beside(out / MEASUREMENTS)
-    return found
+    return TrackOutcome(found, tuple(failures))
+
+
+def _linked(series: Series, links: LinkSettings) -> SeriesTracks:
+    size = series.pictures[0].pixel_size
+    return track_series(series.name, _frames(series), links, series.hourly, size)
 
 
 def _frames(series: Series) -> Iterator[tuple[str, float, Instances]]:

@@ -104,8 +104,9 @@ def _without_time(stack: str, coordinates: Mapping[str, str]) -> str:
 
 def _place(fields: Mapping[str, str]) -> str:
     """What the frames of a series have in common."""
-    series = fields.get("series")
-    if series is None:
+    # Files of one series differ in <t>, and end alike.
+    series = re.sub(r"(<t>[^/]*)\.\w+$", r"\1", fields.get("series", ""))
+    if not series:
         parts = [fields[key] for key in ("plate", "well", "site") if key in fields]
         series = "/".join(parts) or fields.get("group", "all")
     channel, z = fields.get("channel"), fields.get("z", "")

@@ -26,6 +26,7 @@ class QuickModel:
 
     def __init__(self) -> None:
         self.seen: list[str] = []
+        self.together: list[int] = []
 
     def look(self, image: Image, *_: Any) -> tuple[Instances, tuple[str, ...]]:
         """Connected pixels above the middle of the grey values."""
@@ -33,6 +34,11 @@ class QuickModel:
         pixels = image.plane()
         labels, _ = label(pixels > (int(pixels.min()) + int(pixels.max())) / 2)
         return Instances.from_labels(labels.astype(np.int32)), ()
+
+    def look_at_all(self, images: Sequence[Image], *_: Any) -> list[Any]:
+        """All of them; ``together`` has how many."""
+        self.together.append(len(images))
+        return [self.look(image) for image in images]
 
 
 def quick_model(work: Work) -> Any:

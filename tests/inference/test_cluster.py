@@ -49,6 +49,9 @@ def dies_once(out: Path, items: Sequence[int]) -> list[int]:
     if 13 in items and not mark.exists():
         half = [item for item in items if item < 13]
         square(out, half)
+        (out / ".tmp-0123456789abcdef").write_bytes(b"half a fi")
+        (out / ".tmp-fedcba9876543210").mkdir()
+        (out / ".tmp-fedcba9876543210" / "zarr.json").write_bytes(b"half a folder")
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return square(out, items)
@@ -144,6 +147,14 @@ def test_own_processes_and_an_item_that_kills_each_of_them_costs_itself(
 def test_workers_that_die_over_everything_stop_the_run(out: Path) -> None:
     with pytest.raises(RunError, match="in a row"):
         list(spread(partial(dies_always, out), ITEMS[:6], Crew(jobs=2), out))
+
+
+def test_relative_paths_are_meant_from_where_the_command_is_given(
+    address: str, out: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(out.parent)
+    list(spread(partial(square, Path("out")), ITEMS, Crew(address=address), Path("out")))
+    assert contents(out) == alone
 
 
 def test_a_worker_with_several_threads_does_one_thing_at_a_time(out: Path) -> None:

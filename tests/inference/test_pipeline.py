@@ -292,6 +292,31 @@ def test_the_network_does_not_wait_for_the_disk(
     assert segment([folder], tmp_path / "out") == []
 
 
+def test_pictures_of_one_size_are_looked_at_together_and_a_bad_one_costs_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, out = tmp_path / "images", tmp_path / "out"
+    folder.mkdir()
+    for n in range(7):
+        Pillow.fromarray(spots(n)[: 40 - 4 * (n > 3)]).save(folder / f"{n}.png")
+    inner = MODEL.look
+
+    def greedy(image: Image, *rest: object) -> object:
+        if image.name == "1.png":
+            raise RuntimeError("not enough memory")
+        return inner(image, *rest)
+
+    monkeypatch.setattr(MODEL, "look", greedy)
+    MODEL.together.clear()
+    (failure,) = segment([folder], out, batch=3)
+    assert failure.file.endswith("1.png")
+    assert max(MODEL.together) <= 3
+    assert len(list((out / "parts").rglob("*.json"))) == 6
+    segment([folder], tmp_path / "alone")
+    parts = {p.name: p.read_bytes() for p in (out / "parts").rglob("*.json")}
+    assert parts == {p.name: p.read_bytes() for p in (tmp_path / "alone/parts").rglob("*.json")}
+
+
 def test_large_pictures_wait_until_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
