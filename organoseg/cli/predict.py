@@ -99,6 +99,12 @@ def _add_reading(parser: argparse.ArgumentParser) -> None:
         help="how file names tell plate, well, site, time, channel and z, as in organoseg archive create",
     )
     group.add_argument(
+        "--absent",
+        choices=("refuse", "fill"),
+        default="refuse",
+        help="what a chunk that a zarr store lacks means: a loss (default), or pixels of the fill value",
+    )
+    group.add_argument(
         "--tile",
         type=int,
         default=0,
@@ -135,6 +141,7 @@ def run(args: argparse.Namespace) -> int:
             z=args.z,
             pixel_size=args.pixel_size,
             grammar=args.grammar,
+            absent=args.absent,
             tile=args.tile,
             batch=args.batch,
         ),

@@ -50,7 +50,7 @@ def frames(
     """
     try:
         if item.image is not None:
-            yield from _planes(item, store_picture(item.image), settings, wanted)
+            yield from _planes(item, store_picture(item.image, settings.absent), settings, wanted)
         elif item.files[0].path.suffix.lower() in READERS:
             yield from _scenes(item, settings, fault, wanted)
         else:

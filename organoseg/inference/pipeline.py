@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from queue import Full, Queue
@@ -34,7 +34,6 @@ from organoseg.inference.result import Result
 from organoseg.inference.settings import PredictSettings
 from organoseg.inference.writers import Writer, facts_of, parse_writers, thumbnail
 from organoseg.io import read_instances, write_instances
-from organoseg.io.label_tiff import hidden_ids
 
 #: Threads that read and that write; pictures that wait for the network and for the disk.
 READERS, WRITERS, AHEAD, BEHIND = 2, 2, 4, 8
@@ -320,8 +319,6 @@ class _Pipeline:
     def _write(self, result: Result, again: bool) -> None:
         out, key = self.work.out, result.key
         part = part_path(out, key)
-        if any(writer.name == "labels" for writer in self.writers):
-            result = _with_hidden(result)
         if not again:
             part.unlink(missing_ok=True)
         for writer in self.writers:
@@ -371,18 +368,6 @@ def _disk_error(error: OSError, out: Path) -> RunError:
         where=error.filename or out,
         remedy="Make room or mend the permissions, and run the same command: it goes on.",
     )
-
-
-def _with_hidden(result: Result) -> Result:
-    """With a warning that names the organoids that the label image cannot show."""
-    hidden = hidden_ids(result.instances)
-    if not hidden:
-        return result
-    text = (
-        f"{len(hidden)} organoids lie wholly under others and are missing from the label image: "
-        f"{', '.join(map(str, hidden[:10]))}{', ...' if len(hidden) > 10 else ''}"
-    )
-    return replace(result, warnings=(*result.warnings, text))
 
 
 def _make_room(path: Path, writer: Writer) -> None:

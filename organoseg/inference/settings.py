@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
+from organoseg.archive.store_planes import Absent
 from organoseg.core import UsageError
 
 FocusMode = Literal["focus", "max", "min", "each"]
@@ -29,6 +30,8 @@ class PredictSettings:
         µm per px of all images, whatever their files say; None: what they say.
     grammar
         How file names tell plate, well, site, time, channel and z (`organoseg.archive.grammar`).
+    absent
+        What a chunk of a zarr store means that is not there: a loss, or pixels of the fill value.
     tile, overlap, batch
         As `organoseg.inference.image.Look` has them; 0: as usual.
 
@@ -41,6 +44,7 @@ class PredictSettings:
     z: FocusMode = "focus"
     pixel_size: float | None = None
     grammar: str = "auto"
+    absent: Absent = "refuse"
     tile: int = 0
     overlap: int = 256
     batch: int = 1
@@ -54,6 +58,12 @@ class PredictSettings:
                 f"No way to see a z-stack is called {self.z!r}",
                 where="--z",
                 remedy=f"Give one of {', '.join(get_args(FocusMode))}.",
+            )
+        if self.absent not in get_args(Absent):
+            raise UsageError(
+                f"Absent chunks cannot be {self.absent!r}",
+                where="--absent",
+                remedy=f"Give one of {', '.join(get_args(Absent))}.",
             )
         if self.pixel_size is not None and not 0 < self.pixel_size < 1e4:
             raise UsageError(

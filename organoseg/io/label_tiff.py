@@ -30,7 +30,7 @@ def write_labels(
     import tifffile
 
     labels = instances.render(rule)
-    hidden = _hidden(instances, labels)
+    hidden = hidden_in(instances, labels)
     if hidden:
         warnings.warn(
             f"{os.fspath(path)}: {len(hidden)} organoids lie wholly under others and are missing "
@@ -54,13 +54,8 @@ def write_labels(
         tifffile.imwrite(handle, pixels, compression="zlib", **options)
 
 
-def hidden_ids(instances: Instances, rule: Rule = "score") -> list[int]:
-    """Ids of the organoids that a label image by this rule would lack."""
-    return _hidden(instances, instances.render(rule))
-
-
-def _hidden(instances: Instances, labels: NDArray[np.uint32]) -> list[int]:
-    """Ids of the organoids without a pixel of their own in `labels`."""
+def hidden_in(instances: Instances, labels: NDArray[np.uint32]) -> list[int]:
+    """Ids of the organoids without a pixel of their own in their rendering `labels` (H, W)."""
     ids = []
     for mask, number in zip(instances, instances.ids.tolist(), strict=True):
         y0, x0, y1, x1 = mask.box

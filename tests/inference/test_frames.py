@@ -119,6 +119,16 @@ def test_plates_and_bare_arrays_in_zarr_are_read(tmp_path: Path) -> None:
     assert {f.image.pixel_size for f in mine.values()} == {(2.0, 2.0)}
 
 
+def test_a_chunk_that_is_not_there_is_a_loss_unless_it_is_said_otherwise(tmp_path: Path) -> None:
+    array = zarr.create_array(tmp_path / "a.zarr", shape=(32, 32), chunks=(16, 16), dtype="u1")
+    array[:16] = noise(0, (16, 32))
+    found, (failure,) = read(tmp_path)
+    assert not found
+    assert "--absent fill" in failure.reason
+    (frame,) = read(tmp_path, absent="fill")[0].values()
+    assert np.array_equal(frame.image.pixels, array[:])
+
+
 def test_a_broken_store_in_a_folder_costs_itself(tmp_path: Path) -> None:
     tifffile.imwrite(tmp_path / "good.tif", noise(0))
     (tmp_path / "bad.zarr").mkdir()
@@ -157,6 +167,7 @@ def test_nothing_to_do_is_an_error_that_names_the_place(tmp_path: Path) -> None:
         ({"score_threshold": 1.5}, "score"),
         ({"grammar": "("}, "grammar"),
         ({"tile": 100}, "Tiles"),
+        ({"absent": "guess"}, "absent"),
         ({"batch": 0, "tile": 1024}, "batches"),
     ],
 )

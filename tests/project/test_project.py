@@ -87,6 +87,7 @@ def test_data_cards_have_facts_and_sections(repository: Path, name: str) -> None
         "docs/archive.md",
         "docs/benchmarks.md",
         "docs/experiments.md",
+        "docs/predict.md",
     ],
 )
 def test_links_lead_somewhere(repository: Path, name: str) -> None:

@@ -74,7 +74,9 @@ footer { color: var(--soft); font-size: .85rem; margin-top: 22px; }
 SCRIPT = """
 document.querySelectorAll('th[data-sort]').forEach(function (head) {
   head.addEventListener('click', function () {
-    var body = head.closest('table').tBodies[0], at = head.cellIndex, down = !head.classList.contains('down');
+    var body = head.closest('table').tBodies[0], at = head.cellIndex;
+    var words = body.rows.length > 0 && body.rows[0].cells[at].dataset.v === undefined;
+    var down = words ? head.classList.contains('up') : !head.classList.contains('down');
     head.parentNode.querySelectorAll('th').forEach(function (h) { h.classList.remove('up', 'down'); });
     head.classList.add(down ? 'down' : 'up');
     var rows = Array.from(body.rows).map(function (row) {

@@ -20,10 +20,10 @@ from organoseg.core import DataError, Instances, Mask, RunError, UsageError
 from organoseg.inference.writers import JOINT, PICTURE_WRITERS, USUAL, parse_writers
 from organoseg.inference.writers import ome_zarr as module
 from organoseg.inference.writers.ome_zarr import layers, read_ome_zarr, write_ome_zarr
-from organoseg.io import read_image, write_instances
+from organoseg.io import read_image
 from tests.core.strategies import organoids, same
 from tests.core.test_outlines import fill
-from tests.inference.writers.cases import CLASSES, apart, difficult, result
+from tests.inference.writers.cases import apart, difficult, result
 
 in_tmp = settings(
     suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=8, deadline=None
@@ -174,9 +174,6 @@ def test_more_organoids_than_16_bits_can_number(tmp_path: Path) -> None:
     assert np.array_equal(tifffile.imread(tmp_path / "l.tif").ravel(), np.arange(1, count + 1))
     write_ome_zarr(tmp_path / "x.ome.zarr", made)
     assert read_ome_zarr(tmp_path / "x.ome.zarr").ids.tolist() == list(range(1, count + 1))
-    write_instances(tmp_path / "i.json", [("a", made.instances)], CLASSES)
-    written = json.loads((tmp_path / "i.json").read_text())["annotations"]
-    assert [entry["number"] for entry in written] == list(range(1, count + 1))
 
 
 def test_names_that_write_understands() -> None:

@@ -15,9 +15,10 @@ import pytest
 from organoseg.core import DataError, Instances, Mask
 from organoseg.inference.part import Part
 from organoseg.inference.writers import facts_of, run_facts, write_csv, write_errors, write_json
+from organoseg.inference.writers.facts import HIDDEN
 from organoseg.io import read_instances
 from tests.core.strategies import same
-from tests.inference.writers.cases import CLASSES, apart, difficult, part, result
+from tests.inference.writers.cases import CLASSES, apart, difficult, disc, part, result
 
 
 def rows(path: Path) -> list[dict[str, str]]:
@@ -61,6 +62,13 @@ def test_the_table_has_a_row_an_organoid_with_its_place(tmp_path: Path) -> None:
     assert first["feret_um"]
     assert last["image"] == "'=cmd|' /C calc'!A0"
     assert (last["area_um2"], last["well"]) == ("", "")
+
+
+def test_facts_say_where_a_label_image_hides_an_organoid() -> None:
+    nested = Instances.from_masks((60, 60), [disc(20, 30, 30), disc(5, 30, 30)], scores=[0.9, 0.8])
+    assert facts_of(result(nested, warnings=("old",)))["warnings"] == ["old", HIDDEN]
+    seen = nested.replace(scores=[0.8, 0.9])
+    assert facts_of(result(seen))["warnings"] == []
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@x", "\tx", "\rx", "\n=1", "＝1"])
