@@ -61,20 +61,25 @@ def by_picture(summary: Summary, folder: Path) -> str:
         for place in ("plate", "well", "site", "time", "z")
         if len({picture.place[place] for picture in summary.pictures}) > 1
     ]
+    end = upper_end(summary.sizes())
     heads = (
         "picture", *placed, "organoids", f"median diameter, {summary.unit}", "cut by the border", "overlapping",
-        "notes",
+        "notes", f"sizes, 0 to {figure(end)} {summary.unit}",
     )  # fmt: skip
-    rows = "".join(_picture_row(summary, picture, placed, folder) for picture in summary.pictures)
+    rows = "".join(
+        _picture_row(summary, picture, placed, folder, end) for picture in summary.pictures
+    )
     return (
         "<section><h2>Every picture</h2><p>Click a heading to sort, a picture to see it large. Every organoid has a "
         "row in <code>measurements.csv</code>, by the number that it has on the picture.</p>"
         '<input type="search" data-for="pictures" placeholder="show pictures called …" aria-label="filter">'
-        f"{_table('pictures', heads, rows)}</section>"
+        f"{_table('pictures', heads, rows, plain=(len(heads) - 1,))}</section>"
     )
 
 
-def _picture_row(summary: Summary, picture: Picture, placed: Sequence[str], folder: Path) -> str:
+def _picture_row(
+    summary: Summary, picture: Picture, placed: Sequence[str], folder: Path, end: float
+) -> str:
     sizes = summary.sizes([picture])
     link = overlay_link(picture.key, folder)
     name = f'<a href="{link}">{text(picture.key)}</a>' if link else text(picture.key)
@@ -87,6 +92,7 @@ def _picture_row(summary: Summary, picture: Picture, placed: Sequence[str], fold
         _cell(picture.border),
         _cell(picture.overlapping),
         f'<td title="{notes}">{counted(len(picture.warnings), "note") if picture.warnings else ""}</td>',
+        f"<td>{box(sizes, end, 120)}</td>",
     ]
     return f"<tr>{''.join(cells)}</tr>"
 
