@@ -94,6 +94,13 @@ def _lead(summary: Summary) -> str:
     kinds = summary.classes()
     named = ", ".join(f"{text(name)}: {figure(count)}" for name, count in kinds.items())
     by_class = f" By class: {named}." if len(kinds) > 1 else ""
+    known = sum(p.count for p in summary.pictures if p.diameters_um is not None)
+    if summary.unit == "µm" and known < summary.count:
+        return (
+            f"The pixel size is known for {figure(known)} of the {figure(summary.count)} organoids only; half of those "
+            f"measured in µm have a diameter between {figure(first)} and {figure(third)} µm, the median is "
+            f"{figure(middle)} µm. Nothing is said here of the others' sizes.{by_class}"
+        )
     return (
         f"Half of the organoids have a diameter between {figure(first)} and {figure(third)} {summary.unit}, "
         f"the median is {figure(middle)} {summary.unit}.{by_class}"

@@ -88,7 +88,7 @@ def layers(instances: Instances) -> list[Labels]:
 
 
 def _array(group: Any, name: str, pixels: NDArray[Any]) -> None:
-    from zarr.codecs import ZstdCodec
+    from zarr.codecs import Crc32cCodec, ZstdCodec
 
     height, width = pixels.shape
     inner, shard = chunking((height, width))
@@ -98,8 +98,11 @@ def _array(group: Any, name: str, pixels: NDArray[Any]) -> None:
         dtype=pixels.dtype,
         chunks=inner,
         shards=shard,
-        compressors=[ZstdCodec(level=ZSTD_LEVEL)],
+        # The checksum comes last, so that damage is noticed before zstd sees it.
+        compressors=[ZstdCodec(level=ZSTD_LEVEL), Crc32cCodec()],
         dimension_names=("y", "x"),
+        # An all-zero chunk is written too: a chunk that is not there is then always a loss.
+        config={"write_empty_chunks": True},
     )
     array[:] = pixels
 
@@ -148,11 +151,14 @@ def read_ome_zarr(path: Path) -> Instances:
         for name in names:
             attrs = dict(group[name].attrs)["ome"]["image-label"]
             facts |= {entry["label-value"]: entry for entry in attrs["properties"]}
-            layer = Instances.from_labels(np.asarray(group[name]["0"][:]))
+            array = group[name]["0"]
+            if array.nchunks_initialized != array.nchunks:
+                raise DataError("A part of the organoids in OME-Zarr is missing", where=path)
+            layer = Instances.from_labels(np.asarray(array[:]))
             shape = layer.shape
             for number, mask in zip(layer.ids.tolist(), layer.masks, strict=True):
                 pieces.setdefault(number, []).append(mask)
-    except (KeyError, TypeError, AttributeError, ValueError, OSError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError, RuntimeError, OSError) as error:
         raise DataError("Not a folder of organoids in OME-Zarr", where=path) from error
     if shape is None:
         raise DataError("The OME-Zarr folder has no layer of organoids", where=path)

@@ -35,6 +35,7 @@ _LARGEST_ZOOM = 6
 #: What a typical organoid should measure on the canvas, in px, for its number to be read beside those of others.
 _ROOM = 64
 _THUMBNAIL = 640
+_DARK: Colour = (40, 40, 40)
 # How far an organoid's number may be seen from: neighbours within this many px of each other get unlike colours.
 _NEAR = 6
 
@@ -143,6 +144,8 @@ def _with_outlines(pixels: NDArray[np.uint8], found: Instances, high: float, wid
     for index in np.argsort(-found.areas, kind="stable").tolist():
         for line in _lines(found.masks[index]):
             points = [(x * wide, y * high) for y, x in line.tolist()]
+            if high >= 1:  # a dark edge: pale lines are lost on light ground
+                draw.line(points, fill=_DARK, width=width + 2, joint="curve")
             draw.line(points, fill=colours[index], width=width, joint="curve")
     return picture
 
@@ -190,7 +193,8 @@ def _number(picture: Any, found: Instances, zoom: int) -> None:
     for label in labels:
         if label.target is not None:
             ends = [(label.x, label.y), (label.target[1], label.target[0])]
-            draw.line(ends, fill=colours[label.index], width=1)
+            draw.line(ends, fill=_DARK, width=4)
+            draw.line(ends, fill=colours[label.index], width=2)
     for label in labels:
         draw.text(
             (label.x, label.y), texts[label.index], fill=_light(colours[label.index]), font=font,

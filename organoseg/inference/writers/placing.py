@@ -159,10 +159,13 @@ def _spots(
 
 
 def _beside(mask: Mask, box: Box, zoom: float) -> bool:
-    """Whether the rectangle is so close to the mask's own that nobody asks whose it is."""
-    y0, x0, y1, x1 = (edge * zoom for edge in mask.box)
-    gap = 2.5 * _GAP
-    return box[0] <= y1 + gap and box[2] >= y0 - gap and box[1] <= x1 + gap and box[3] >= x0 - gap
+    """Whether the rectangle is so close to the mask's pixels that nobody asks whose it is."""
+    gap = 3 * _GAP
+    y0, x0 = (math.floor((edge - gap) / zoom) for edge in box[:2])
+    y1, x1 = (math.ceil((edge + gap) / zoom) for edge in box[2:])
+    rows = slice(max(0, y0 - mask.y), max(0, y1 - mask.y))
+    columns = slice(max(0, x0 - mask.x), max(0, x1 - mask.x))
+    return bool(mask.bits[rows, columns].any())
 
 
 def _in_mask(mask: Mask, place: Point, zoom: float) -> bool:
