@@ -97,7 +97,12 @@ class _Found:
 def _walk(folder: Path, leave: Callable[[Path], bool]) -> _Found:
     """Zarr stores are not looked into, hidden files and folders left out."""
     found = _Found()
-    for here, folders, files in os.walk(folder):
+
+    def closed(error: OSError) -> None:
+        # Left to itself, os.walk would pass over it without a word.
+        found.odd.append((Path(error.filename), f"the folder cannot be read: {error.strerror}"))
+
+    for here, folders, files in os.walk(folder, onerror=closed):
         if is_store(Path(here)):
             found.stores.append(Path(here))
             folders.clear()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,38 @@ def test_a_broken_store_in_a_folder_costs_itself(tmp_path: Path) -> None:
     found, failures = read(tmp_path)
     assert list(found) == ["good.tif"]
     assert [Path(f.file).name for f in failures] == ["bad.zarr"]
+
+
+def test_an_array_without_sides_and_a_folder_that_is_closed_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(tmp_path / "good.tif", noise(0))
+    zarr.create_array(tmp_path / "point.zarr", shape=(), dtype="u1")
+    closed = tmp_path / "closed"
+    closed.mkdir()
+    inner = os.scandir
+
+    def scandir(path: Any) -> Any:
+        # root may read what nobody may, so permissions alone would not do.
+        if Path(path) == closed:
+            raise PermissionError(13, "Permission denied", str(path))
+        return inner(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    found, failures = read(tmp_path)
+    assert list(found) == ["good.tif"]
+    reasons = {Path(f.file).name: f.reason for f in failures}
+    assert "Permission denied" in reasons["closed"]
+    assert "shape ()" in reasons["point.zarr"]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read all")
+def test_a_file_without_permission_is_named(tmp_path: Path) -> None:
+    tifffile.imwrite(tmp_path / "closed.tif", noise(0))
+    (tmp_path / "closed.tif").chmod(0)
+    found, (failure,) = read(tmp_path)
+    assert not found
+    assert "permission" in failure.reason
 
 
 def test_results_of_earlier_runs_are_no_images(tmp_path: Path) -> None:
