@@ -36,7 +36,7 @@ from organoseg.inference.writers import Writer, facts_of, parse_writers, thumbna
 from organoseg.io import read_instances, write_instances
 
 #: Threads that read and that write; pictures that wait for the network and for the disk.
-READERS, WRITERS, AHEAD, BEHIND = 2, 2, 4, 8
+READERS, WRITERS, AHEAD, BEHIND = 2, 4, 4, 8
 #: Bytes of pictures on their way, so that memory does not follow their size; one more than fits is let in alone.
 ON_THE_WAY = 512 << 20
 

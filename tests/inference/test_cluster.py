@@ -181,7 +181,8 @@ def test_an_error_of_the_work_stops_the_run_and_says_itself(address: str, out: P
     with pytest.raises(DataError) as caught:
         list(spread(partial(refuses_13, out), ITEMS, Crew(address=address), out))
     assert (caught.value.where, caught.value.remedy) == ("13", "Leave it out.")
-    assert not [name for name in contents(out) if name.startswith(".")]
+    # A write that was cut off may leave a partial file, which the next run sweeps; the sign for workers is gone.
+    assert not [name for name in contents(out) if name.startswith(".workers")]
 
 
 def test_a_worker_that_sees_other_folders_is_told_apart(

@@ -29,11 +29,11 @@ PALETTE: tuple[Colour, ...] = (
     (120, 235, 235),
 )
 #: An overlay is enlarged until its longer side has about this many px, or its organoids room for a number.
-_SIDE = 1400
+_SIDE = 1000
 _LARGEST_SIDE = 4200
 _LARGEST_ZOOM = 6
 #: What a typical organoid should measure on the canvas, in px, for its number to be read beside those of others.
-_ROOM = 64
+_ROOM = 48
 _THUMBNAIL = 640
 _DARK: Colour = (40, 40, 40)
 # How far an organoid's number may be seen from: neighbours within this many px of each other get unlike colours.
