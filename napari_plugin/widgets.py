@@ -1,0 +1,75 @@
+"""Small parts that several widgets use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+
+
+class LayerChoice(QComboBox):
+    """The layers of one kind, the viewer's active one chosen where it fits."""
+
+    def __init__(self, viewer: Any, kind: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._kind = viewer, kind
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self.refill)
+        viewer.layers.selection.events.active.connect(self._follow)
+        self.refill()
+        self._follow()
+
+    def refill(self, event: Any = None) -> None:
+        """Read the list of layers anew."""
+        before = self.layer()
+        self.blockSignals(True)
+        self.clear()
+        for layer in self._viewer.layers:
+            if layer._type_string == self._kind and "organoseg review" not in layer.metadata:
+                self.addItem(layer.name, layer)
+        self.choose(before)
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+    def _follow(self, event: Any = None) -> None:
+        self.choose(self._viewer.layers.selection.active)
+
+    def choose(self, layer: Any) -> None:
+        """Take this layer, where it is in the list."""
+        for index in range(self.count()):
+            if self.itemData(index) is layer:
+                self.setCurrentIndex(index)
+
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        return self.currentData()
+
+    def forget(self) -> None:
+        """Stop listening to the viewer."""
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.disconnect(self.refill)
+        self._viewer.layers.selection.events.active.disconnect(self._follow)
+
+
+def button(text: str, slot: Callable[[], Any], tip: str = "") -> QPushButton:
+    """A push button that takes no keyboard focus: keys stay with the image."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.clicked.connect(lambda *_: slot())
+    return made
+
+
+def note(text: str = "") -> QLabel:
+    """A line of text that wraps and can be copied."""
+    made = QLabel(text)
+    made.setWordWrap(True)
+    made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+    return made
