@@ -80,3 +80,13 @@ def keys() -> dict[str, str]:
         key = str(_preference("keys", action.name) or mine.get(action.name) or action.key)
         chosen[action.name] = action.key if key in chosen.values() else key
     return chosen
+
+
+def set_key(name: str, key: str) -> None:
+    """Keep another key for an action, in napari's preferences where it has them."""
+    try:
+        from napari.settings import get_plugin_settings
+
+        setattr(get_plugin_settings("organoseg").keys, name, key)
+    except (ImportError, AttributeError, KeyError, ValueError):
+        remember("keys", {**recall("keys", {}), name: key})

@@ -1,0 +1,370 @@
+"""Layers > Annotate > Review: one organoid after the other, with one key each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
+
+from organoseg.core import Image, OrganosegError, UsageError
+from organoseg_napari import messages, settings
+from organoseg_napari.actions import ACTIONS, ALSO
+from organoseg_napari.contours import CODES, Outlined
+from organoseg_napari.cutting import split
+from organoseg_napari.desk import Desk, Item
+from organoseg_napari.review_layers import EDIT, OUTLINES, Canvas
+from organoseg_napari.review_panel import Panel
+
+if TYPE_CHECKING:
+    import napari
+
+_CLOSED = (
+    "Open what is to be reviewed: results of a segmentation, a folder of images, an archive, or a review that was "
+    "begun. The images themselves are never changed."
+)
+_DRAWING = "Paint the organoid that was missed (keys: 2 paint, 1 erase, 4 fill). Then press {accept}."
+_JUDGE = (
+    "Is the yellow organoid, number {number}, outlined well?\n"
+    "{accept} yes · {reject} no organoid at all · or mend it first: 2 paint, 1 erase, Space+drag moves."
+)
+_DONE = (
+    "Nothing is waiting in this image. Draw what was missed ({draw}); when every organoid has its outline, "
+    "press {complete} (image done)."
+)
+
+
+class ReviewWidget(QWidget):
+    """The review of a folder, an archive or a finished run; every action is on disk when its key comes up."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.desk: Desk | None = None
+        self.canvas = Canvas(napari_viewer, self._painted)
+        self._image: Image | None = None
+        self._items: dict[int, Item] = {}
+        self._shown: int | None = None
+        self._before: Any = None
+        slots: dict[str, Callable[[], None]] = {a.name: getattr(self, a.name) for a in ACTIONS}
+        self.panel = Panel(slots, self)
+        self.panel.open.clicked.connect(lambda *_: self.ask_for_project())
+        self.panel.export.clicked.connect(lambda *_: self.ask_for_export())
+        self.panel.picked.connect(self.go_to)
+        self.panel.image_step.connect(self.open_image)
+        self.panel.rebound.connect(self.bind_keys)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(4, 4, 4, 4)
+        whole.addWidget(self.panel)
+        self.bind_keys()
+        self._say(_CLOSED)
+
+    # -- opening --------------------------------------------------------------------------------
+
+    def ask_for_project(self) -> None:
+        """Let the user choose what to review."""
+        folder = QFileDialog.getExistingDirectory(
+            self, "Results, a folder of images, an archive, or a review that was begun"
+        )
+        if folder:
+            self.open(Path(folder))
+
+    @messages.told
+    def open(self, path: Path) -> None:
+        """Open a review, or begin one beside what was chosen."""
+        from organoseg_napari.desk import open_desk
+
+        self.use(open_desk(path, settings.reviewer(), settings.random_share()))
+
+    def use(self, desk: Desk) -> None:
+        """Show this review."""
+        if self.desk is not None:
+            self.desk.close()
+        self.desk, self._image, self._shown = desk, None, None
+        self._items = {}
+        self.refresh()
+        self._focus()
+        if desk.read_only:
+            messages.warn(desk.read_only)
+
+    def _focus(self) -> None:
+        """Keys go to the picture, not to the button that was pressed last."""
+        main = self.window()
+        canvas = main.findChildren(QOpenGLWidget) if main is not None else []
+        if canvas:
+            canvas[0].setFocus()
+
+    def _ready(self) -> Desk:
+        if self.desk is None:
+            raise UsageError("No review is open", remedy="Press “Open…” in the Review panel")
+        return self.desk
+
+    def _chosen(self) -> tuple[Desk, int]:
+        desk = self._ready()
+        number = self.canvas.number if self.canvas.number is not None else desk.current()
+        if number is None:
+            raise UsageError("No organoid is under review", remedy="Press N, or click one with J")
+        return desk, number
+
+    # -- actions: one method a key (actions.ACTIONS) ---------------------------------------------
+
+    @messages.told
+    def accept(self) -> None:
+        """Right as drawn."""
+        self._then(self._ready().accept)
+
+    @messages.told
+    def reject(self) -> None:
+        """No organoid."""
+        self._then(self._ready().reject)
+
+    @messages.told
+    def next(self) -> None:
+        """The next one of the queue."""
+        self._then(self._ready().next)
+
+    @messages.told
+    def previous(self) -> None:
+        """The one before."""
+        self._then(self._ready().previous)
+
+    @messages.told
+    def draw(self) -> None:
+        """An empty layer to paint a missed organoid in; it is kept with its first stroke."""
+        desk = self._ready()
+        if desk.read_only:
+            raise UsageError(desk.read_only)
+        self._shown = None
+        self.canvas.edit(None, None, desk.image().shape)
+        self.canvas.layer(EDIT).mode = "paint"
+        self._redraw_outlines()
+        self._say(_DRAWING)
+
+    @messages.told
+    def split(self) -> None:
+        """Two or more of one."""
+        desk, number = self._chosen()
+        pieces = split(self._items[number].mask, self._before)
+        self._then(lambda: desk.split(number, pieces))
+
+    @messages.told
+    def merge(self) -> None:
+        """One of two: this one and the one under the pointer."""
+        desk, number = self._chosen()
+        other = self._under_pointer(but=number)
+        if other is None:
+            raise UsageError(
+                "There is no other organoid under the mouse pointer",
+                remedy="Point at the organoid that belongs to the yellow one, then press the key",
+            )
+        self._then(lambda: desk.merge(number, other))
+        self._say(f"Number {other} is part of number {number} now.", more=True)
+
+    @messages.told
+    def delete(self) -> None:
+        """Take it away."""
+        desk, number = self._chosen()
+        self._then(lambda: desk.delete(number))
+
+    @messages.told
+    def next_class(self) -> None:
+        """The class after its own."""
+        desk, number = self._chosen()
+        kinds = sorted(desk.classes())
+        if len(kinds) < 2:
+            raise UsageError("There is only one class here", remedy="Classes come from the model")
+        after = kinds[(kinds.index(self._items[number].kind) + 1) % len(kinds)]
+        self._then(lambda: desk.set_class(number, after))
+
+    @messages.told
+    def undo(self) -> None:
+        """Take back the last action, also from before napari was closed."""
+        words: list[str | None] = []
+        self._then(lambda: words.append(self._ready().undo()), force=True)
+        self._say(f"Taken back: {words[0]}." if words[0] else "There is nothing to take back.", True)
+
+    @messages.told
+    def redo(self) -> None:
+        """Do again what was taken back."""
+        words: list[str | None] = []
+        self._then(lambda: words.append(self._ready().redo()), force=True)
+        self._say(f"Done again: {words[0]}." if words[0] else "There is nothing to do again.", True)
+
+    @messages.told
+    def jump(self) -> None:
+        """The one under the pointer."""
+        number = self._under_pointer()
+        if number is not None:
+            self.go_to(number)
+
+    @messages.told
+    def go_to(self, number: int) -> None:
+        """Review this one."""
+        self._then(lambda: self._ready().jump(number))
+
+    @messages.told
+    def show_outlines(self) -> None:
+        """Show or hide the other organoids."""
+        layer = self.canvas.layer(OUTLINES)
+        if layer is not None:
+            layer.visible = not layer.visible
+
+    @messages.told
+    def complete(self) -> None:
+        """All of the image's organoids are outlined."""
+        self._then(self._ready().complete)
+
+    @messages.told
+    def open_image(self, step: int) -> None:
+        """An image before or after this one."""
+        self._then(lambda: self._ready().open_image(step))
+
+    def _then(self, change: Callable[[], Any], force: bool = False) -> None:
+        change()
+        self.refresh(force)
+
+    def _under_pointer(self, but: int | None = None) -> int | None:
+        place = self.canvas.under_pointer()
+        if place is None:
+            return None
+        y, x = int(place[0] + 0.5), int(place[1] + 0.5)
+        hits = []
+        for number, item in self._items.items():
+            y0, x0, y1, x1 = item.mask.box
+            inside = y0 <= y < y1 and x0 <= x < x1 and item.mask.bits[y - y0, x - x0]
+            if inside and number != but and item.state != "rejected":
+                hits.append((item.mask.area, number))
+        return min(hits)[1] if hits else None  # the smallest: what lies on top is easier to point at
+
+    def _painted(self) -> None:
+        """After each stroke: what is painted goes to disk."""
+        desk = self.desk
+        mask = self.canvas.drawn()
+        if desk is None:
+            return
+        if mask is None:
+            self._say("Nothing is left of it. Press {delete} to delete it, or {undo} to take it back.")
+            return
+        try:
+            if self.canvas.number is None:
+                self.canvas.number = desk.draw(mask)
+                self._shown = self.canvas.number
+            else:
+                desk.replace(self.canvas.number, mask)
+        except OrganosegError as error:
+            self.refresh(force=True)  # what cannot be kept must not look as if it were
+            messages.fault(error)
+            return
+        self._items = desk.organoids()
+        self.panel.tell(desk.place(), self._items, self._shown, desk.classes())
+
+    # -- showing --------------------------------------------------------------------------------
+
+    def refresh(self, force: bool = False) -> None:
+        """Show the review as it is now; only what has changed is drawn."""
+        desk = self._ready()
+        image, items, number = desk.image(), desk.organoids(), desk.current()
+        before, self._items = self._items, items
+        if self._image is not image:
+            self._image, self._shown = image, number
+            self.canvas.show(image, self._outlined())
+            force = True
+        else:
+            old, self._shown = self._shown, number
+            self._draw_changes(before, {old, self.canvas.number, number})
+        item = items.get(number) if number is not None else None
+        if force or self.canvas.number != number or (item and before.get(item.number) != item):
+            fresh = self.canvas.number != number
+            mask = item.mask if item is not None else None
+            (self.canvas.edit if fresh or force else self._again)(number, mask, image.shape)
+            if fresh or self._before is None:
+                self._before = mask
+            if mask is not None and fresh:
+                self.canvas.look_at(mask)
+        self.panel.tell(desk.place(), items, number, desk.classes())
+        self._hint(item)
+
+    def _again(self, number: int | None, mask: Any, shape: tuple[int, int]) -> None:
+        self.canvas.refill(mask, shape)
+
+    def _outlined(self) -> dict[int, Outlined]:
+        return {
+            number: Outlined(item.mask, CODES.get(item.state, 1))
+            for number, item in self._items.items()
+            if number != self._shown
+        }
+
+    def _draw_changes(self, before: dict[int, Item], always: set[int | None]) -> None:
+        now = self._items
+        changed = {n for n in before.keys() | now.keys() if not _alike(before.get(n), now.get(n))}
+        changed |= {n for n in always if n is not None}
+        pairs = [(before.get(n), now.get(n)) for n in changed]
+        boxes = [item.mask.box for pair in pairs for item in pair if item is not None]
+        outlined = self._outlined()
+        # Far apart, two small windows are drawn faster than the one around both.
+        for box in boxes:
+            self.canvas.redraw(outlined, [box])
+        if before.keys() != now.keys():
+            self.canvas.number_all(
+                {n: Outlined(item.mask, 1) for n, item in now.items()}
+            )
+
+    def _redraw_outlines(self) -> None:
+        self._draw_changes(self._items, set(self._items))
+
+    def _hint(self, item: Item | None) -> None:
+        desk = self._ready()
+        if item is not None:
+            self._say(_JUDGE.replace("{number}", str(item.number)))
+        elif desk.place().complete:
+            self._say("This image is done. N goes on to the next one that is waiting.")
+        else:
+            self._say(_DONE)
+
+    def _say(self, text: str, more: bool = False) -> None:
+        for name, key in settings.keys().items():
+            text = text.replace("{" + name + "}", key)
+        self.panel.hint.setText(f"{text}\n{self.panel.hint.text()}" if more else text)
+
+    # -- keys, export, end ------------------------------------------------------------------------
+
+    def bind_keys(self) -> None:
+        """Take the keys from the settings."""
+        chosen = {key: getattr(self, name) for name, key in settings.keys().items()}
+        also = {key: getattr(self, name) for key, name in ALSO.items()}
+        self.canvas.bind({**chosen, **also})
+        self.panel.show_keys(settings.keys())
+
+    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+        """The same keys while the panel has the keyboard."""
+        pressed = QKeySequence(event.key()).toString()
+        for name, key in settings.keys().items():
+            if key.upper() == pressed.upper() and not event.modifiers():
+                getattr(self, name)()
+                return
+        super().keyPressEvent(event)
+
+    def ask_for_export(self) -> None:
+        """Let the user choose the data set that the corrections go to."""
+        folder = QFileDialog.getExistingDirectory(self, "The data set that the corrections go to")
+        if folder:
+            self.export(Path(folder))
+
+    @messages.told
+    def export(self, folder: Path) -> None:
+        """Add what was reviewed to a data set."""
+        words = self._ready().export(folder)
+        self._say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
+
+    def closeEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+        """Let go of the review; everything is on disk already."""
+        if self.desk is not None:
+            self.desk.close()
+            self.desk = None
+        super().closeEvent(event)
+
+
+def _alike(a: Item | None, b: Item | None) -> bool:
+    return a is not None and b is not None and a.mask is b.mask and a.state == b.state
