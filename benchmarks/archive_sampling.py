@@ -1,7 +1,6 @@
 """Crops a second out of an archive, beside random slicing with zarr, dask and tensorstore, on four layouts.
 
     python benchmarks/archive_sampling.py --out ../bench/sampling --table docs/benchmarks.md
-    python benchmarks/archive_sampling.py --scaling --out ../bench/sampling --table docs/benchmarks.md
 
 The programs take turns in one process on the same files, which the system holds in memory; each with its own
 concurrency as it comes. The peers slice a 512 px window anywhere; the sampler reads a region of chunks once and cuts
@@ -22,22 +21,18 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.machine import describe_machine, machine_line, shown_command
 from benchmarks.sampling_data import (
     FRAME,
     LAYOUTS,
     Layout,
     make_store,
     manifest_of_store,
-    synthetic,
 )
-from benchmarks.tables import markdown, replace_block
+from benchmarks.tables import markdown, origin, run_program
 from organoseg.archive.sampler import Sampler
-from organoseg.core import OrganosegError, write_json
 
 CROP = 512
 Turn = Callable[[int], int]
-SIZES = (100, 1_000, 10_000, 100_000)
 
 
 def random_slicing(arrays: Sequence[Any], take: Callable[[Any, int, int], Any]) -> Turn:
@@ -164,24 +159,6 @@ def measure_memory(folder: Path, frames: int, crops: int) -> dict[str, Any]:
     return {"crops": crops, "bytes": before, "growth": most / before - 1}
 
 
-def measure_scaling() -> list[dict[str, float]]:
-    """Start-up and the price of drawing against the number of chunks; no pixels are read."""
-    found = []
-    for cells in SIZES:
-        manifest = synthetic(cells)
-        start = perf_counter()
-        sampler = Sampler(manifest, crop=CROP, seed=0)
-        ready = perf_counter() - start
-        blocks = sampler.blocks
-        blocks.block(0)
-        start = perf_counter()
-        for number in range(50):
-            blocks.block(number)
-        drawn = (perf_counter() - start) / (50 * blocks.size)
-        found.append({"chunks": cells, "start_s": ready, "draw_us": drawn * 1e6})
-    return found
-
-
 def sampling_table(result: dict[str, Any]) -> str:
     """The block `archive-sampling` of docs/benchmarks.md."""
     head = ("layout", "zarr", "dask", "tensorstore", "ours", "ours / zarr", "ours / tensorstore")
@@ -202,26 +179,9 @@ def sampling_table(result: dict[str, Any]) -> str:
         + (f"{result['workers']} processes." if result["workers"] else "threads of one process."),
         f"- Memory over {memory['crops']:,} crops: {memory['bytes'] / 2**20:.0f} MiB after a tenth as many, "
         f"{memory['growth']:+.1%} at most from then on.",
-        f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
-        f"- `{result['command']}`",
+        *origin(result),
     ]
     return "\n".join([markdown(head, rows), "", *foot])
-
-
-def scaling_table(result: dict[str, Any]) -> str:
-    """The block `archive-scaling` of docs/benchmarks.md."""
-    rows = [
-        [f"{r['chunks']:,}", f"{1000 * r['start_s']:.0f}", f"{r['draw_us']:.0f}"]
-        for r in result["scaling"]
-    ]
-    return "\n".join(
-        [
-            markdown(("chunks", "start-up of the sampler, ms", "drawing a sample, µs"), rows),
-            "",
-            f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
-            f"- `{result['command']}`",
-        ]
-    )
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -233,17 +193,11 @@ def make_parser() -> argparse.ArgumentParser:
     add("--seconds", type=float, default=10.0, help="of a turn")
     add("--workers", type=int, default=0, help="processes of ours; 0: threads")
     add("--memory-crops", type=int, default=20_000)
-    add("--scaling", action="store_true", help="measure cost against size instead")
-    add("--out", type=Path, required=True, help="folder for the figures")
-    add("--table", type=Path, metavar="FILE.md", help="rewrite the block of this file")
     return parser
 
 
-def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All figures of a run."""
-    result: dict[str, Any] = {"command": command, "machine": describe_machine()}
-    if args.scaling:
-        return {**result, "scaling": measure_scaling()}
     with tempfile.TemporaryDirectory(dir=args.out) as name:
         folder = Path(name)
         layouts = [
@@ -252,25 +206,12 @@ def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
         ]
         memory = measure_memory(folder, args.frames, args.memory_crops)
     settings = {name: getattr(args, name) for name in ("frames", "rounds", "seconds", "workers")}
-    return {**result, **settings, "layouts": layouts, "memory": memory}
+    return {**settings, "layouts": layouts, "memory": memory}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The program. Exit codes: 0, 2 use, 3 data."""
-    args = make_parser().parse_args(arguments)
-    kind, table = ("scaling", scaling_table) if args.scaling else ("sampling", sampling_table)
-    try:
-        args.out.mkdir(parents=True, exist_ok=True)
-        result = measure(args, shown_command("archive_sampling.py", arguments))
-        write_json(args.out / f"archive_{kind}.json", result)
-        text = table(result)
-        print(text)
-        if args.table is not None:
-            replace_block(args.table, f"archive-{kind}", text)
-    except OrganosegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    """The program."""
+    return run_program("archive_sampling", arguments, make_parser(), measure, sampling_table)
 
 
 if __name__ == "__main__":

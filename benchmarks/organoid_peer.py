@@ -41,7 +41,7 @@ class OrganoID:
             from ai_edge_litert.interpreter import Interpreter  # type: ignore[import-untyped]
         except ImportError as error:
             raise MissingPartError(
-                "OrganoID's network needs ai-edge-litert", remedy="pip install 'organoseg[peers]'"
+                "OrganoID's network needs ai-edge-litert", remedy="pip install 'organoseg[bench]'"
             ) from error
         self._interpreter: Any = Interpreter(str(path), num_threads=threads)
         self._interpreter.allocate_tensors()

@@ -83,24 +83,6 @@ def manifest_of_store(store: Path, layout: Layout, frames: int) -> Manifest:
     return _manifest(arrays, FRAME // CELL)
 
 
-def synthetic(cells: int) -> Manifest:
-    """An archive of about ``cells`` chunks of 512 px in 2048 px frames; there are no files."""
-    arrays = tuple(
-        ArrayRef(
-            n,
-            "nowhere",
-            str(n),
-            "yx",
-            (2048, 2048),
-            (512, 512),
-            (2048, 2048),
-            group=f"plate {n % 7}",
-        )
-        for n in range(max(cells // 16, 1))
-    )
-    return _manifest(arrays, 4)
-
-
 def _manifest(arrays: tuple[ArrayRef, ...], per_side: int) -> Manifest:
     count = len(arrays)
     zeros, ones = np.zeros(count, np.int32), np.ones(count, np.float32)

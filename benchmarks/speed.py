@@ -21,10 +21,9 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import describe_machine, machine_line, shown_command
-from benchmarks.tables import markdown, number, publish
+from benchmarks.tables import markdown, number, origin, run_program
 from benchmarks.testset import TestSet, choose_test_set
-from organoseg.core import DataError, Image, Instances, OrganosegError
+from organoseg.core import DataError, Image, Instances
 
 SHAPE = (450, 450)
 WARM_UP = 3
@@ -215,8 +214,7 @@ def _foot(result: dict[str, Any]) -> list[str]:
         f"{number(like['AP_written_anew'])} with ours; {like['organoids_published']} and "
         f"{like['organoids_written_anew']} organoids; mean IoU of a published mask with the nearest one of ours "
         f"{number(like['mean_best_iou'])}.",
-        f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
-        f"- `{result['command']}`",
+        *origin(result),
     ]
 
 
@@ -230,12 +228,10 @@ def make_parser() -> argparse.ArgumentParser:
     add("--images", type=int, default=30, help="how many images")
     add("--rounds", type=int, default=3)
     add("--threads", type=int, default=2)
-    add("--out", type=Path, required=True, help="folder for speed.json and speed.md")
-    add("--table", type=Path, metavar="FILE.md", help="rewrite the block `speed` of this file")
     return parser
 
 
-def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """All figures. DataError when no image has the right size."""
     import torch
 
@@ -252,8 +248,6 @@ def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
     clocks, counts = time_all(images, programs, args.rounds)
     base = clocks["ours"].totals()
     return {
-        "command": command,
-        "machine": describe_machine(),
         "model": ours.name,
         "images": len(images),
         "rounds": args.rounds,
@@ -269,15 +263,8 @@ def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The program. Exit codes: 0, 2 use, 3 data."""
-    args = make_parser().parse_args(arguments)
-    try:
-        result = measure(args, shown_command("speed.py", arguments))
-        publish("speed", result, speed_table(result), args.out, args.table)
-    except OrganosegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    """The program."""
+    return run_program("speed", arguments, make_parser(), measure, speed_table)
 
 
 if __name__ == "__main__":

@@ -24,10 +24,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import describe_machine, machine_line, shown_command
 from benchmarks.runs import Plan, Run, recipe_of
-from benchmarks.tables import markdown, publish
-from organoseg.core import OrganosegError
+from benchmarks.tables import markdown, origin, run_program
 
 #: Steps of one turn. Batches are made two steps ahead, in the other's turn too: the first two are not
 #: counted as waiting, which would flatter.
@@ -116,10 +114,20 @@ class Runner:
         self.journal.close()
 
 
-def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
+def positive(text: str) -> int:
+    """A whole number of 1 or more, for argparse."""
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return value
+
+
+def measure(args: argparse.Namespace) -> dict[str, Any]:
     """Both runs, turn by turn; all figures."""
     import torch
 
+    if args.encoder_weights is not None and Path(args.encoder_weights).is_file():
+        args.encoder_weights = str(Path(args.encoder_weights).resolve())
     torch.set_num_threads(args.threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     blocks = -(-(args.warmup + args.steps) // BLOCK)
@@ -140,8 +148,6 @@ def measure(args: argparse.Namespace, command: str) -> dict[str, Any]:
             runner.close()
     guided, supervised = runners["guided"].steps, runners["supervised"].steps
     return {
-        "command": command,
-        "machine": describe_machine(),
         "threads": args.threads,
         "precision": runners["guided"].precision,
         "batch": usual.training.batch,
@@ -203,9 +209,11 @@ class Labelling:
         labeller = Labeller(plan.filter_of(method, None), method.pool_zooms)
         teacher: Any = state.teacher.eval()
         autocast = self._loop.accelerator.autocast
-        for index in images:
+        known = source.draw(images.stop, part=0)
+        for number in images:
+            some = (known[number % len(known)],)
             start = perf_counter()
-            label_pool(labeller, teacher, source, (index % len(source),), state.device, autocast)
+            label_pool(labeller, teacher, source, some, state.device, autocast)
             self.seconds.append(perf_counter() - start)
 
     def figures(self) -> dict[str, Any]:
@@ -255,8 +263,7 @@ def _foot(result: dict[str, Any]) -> list[str]:
         )
     return [
         *lines,
-        f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
-        f"- `{result['command']}`",
+        *origin(result),
     ]
 
 
@@ -267,40 +274,26 @@ def make_parser() -> argparse.ArgumentParser:
     add("--data", type=Path, required=True, help="folder as few_label.py takes it")
     add("--teacher", type=Path, required=True, help="folder of a trained model")
     add("--labelled", type=int, default=15, help="5, 15, 30 or 60")
-    add("--steps", type=int, default=30, help="steps measured in each phase, at least")
-    add("--warmup", type=int, default=6, help="steps of each phase that are not measured")
+    add("--steps", type=positive, default=30, help="steps measured in each phase, at least")
+    add("--warmup", type=positive, default=6, help="steps of each phase that are not measured")
     add(
         "--pool",
-        type=int,
+        type=positive,
         default=20,
         help="images of the archive to label, to see what that costs",
     )
-    add("--threads", type=int, default=2)
+    add("--threads", type=positive, default=2)
     add("--encoder-weights", help="file of pre-trained weights, or a published name")
     add("--set", dest="overrides", metavar="A.B=C", action="append", default=[],
         help="change the recipe; method.… changes the guided run only")  # fmt: skip
-    add("--out", type=Path, required=True, help="folder for step_cost.json and step_cost.md")
-    add("--table", type=Path, metavar="FILE.md", help="rewrite the block `step-cost` of this file")
     return parser
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The program. Exit codes: 0, 1 run, 2 use, 3 data."""
-    parser = make_parser()
-    args = parser.parse_args(arguments)
-    if min(args.steps, args.pool, args.threads) < 1 or args.warmup < 1:
-        parser.error("--steps, --warmup, --pool and --threads must be 1 or more")
-    if args.encoder_weights is not None and Path(args.encoder_weights).is_file():
-        args.encoder_weights = str(Path(args.encoder_weights).resolve())
+    """The program."""
     # Before torch is loaded: threads that spin between turns would slow everything down.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
-    try:
-        result = measure(args, shown_command("step_cost.py", arguments))
-        publish("step_cost", result, cost_table(result), args.out, args.table)
-    except OrganosegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_program("step_cost", arguments, make_parser(), measure, cost_table)
 
 
 if __name__ == "__main__":

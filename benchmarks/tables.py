@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from organoseg.core import DataError, write_json, write_text
+from benchmarks.machine import describe_machine, machine_line, shown_command
+from organoseg.core import DataError, OrganosegError, write_json, write_text
 
 
 def markdown(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -34,6 +37,43 @@ def publish(name: str, result: Any, table: str, out: Path, document: Path | None
     print(table)
     if document is not None:
         replace_block(document, name.replace("_", "-"), table)
+
+
+def run_program(
+    name: str,
+    arguments: Sequence[str],
+    parser: ArgumentParser,
+    measure: Callable[[Namespace], dict[str, Any]],
+    table: Callable[[dict[str, Any]], str],
+) -> int:
+    """Parse, measure and `publish`: the whole of a benchmark `name`.py. Exit codes: 0, 1 run, 2 use, 3 data.
+
+    The parser gets --out and --table; to what `measure` finds, the command and the machine are added.
+    """
+    parser.add_argument("--out", type=Path, required=True, help=f"folder for {name}.json and .md")
+    block = name.replace("_", "-")
+    parser.add_argument(
+        "--table", type=Path, metavar="FILE.md", help=f"rewrite the block {block} of this file"
+    )
+    args = parser.parse_args(arguments)
+    facts = {"command": shown_command(f"{name}.py", arguments), "machine": describe_machine()}
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        result = {**measure(args), **facts}
+        publish(name, result, table(result), args.out, args.table)
+    except OrganosegError as error:
+        print(error, file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+def origin(result: dict[str, Any]) -> list[str]:
+    """The last two lines below a table: machine and commit, and the command."""
+    machine = result["machine"]
+    return [
+        f"- Machine: {machine_line(machine)}. Commit {machine['commit']}.",
+        f"- `{result['command']}`",
+    ]
 
 
 def replace_block(path: Path, marker: str, text: str) -> None:

@@ -19,11 +19,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import describe_machine, machine_line, shown_command
 from benchmarks.runs import Run
-from benchmarks.tables import markdown, number, publish
+from benchmarks.tables import markdown, number, origin, run_program
 from benchmarks.testset import TestSet, choose_test_set
-from organoseg.core import DataError, OrganosegError, read_json, write_json
+from organoseg.core import DataError, read_json, write_json
 
 FIGURES = ("AP", "AP50", "AP75", "precision", "recall", "overlapping")
 HEADERS = ("labels", "method", "seeds", "look", *FIGURES[:-1], "overlapping found", "ms an image")
@@ -76,39 +75,32 @@ def rows_of(out: Path, test: TestSet) -> list[list[str]]:
     return lines
 
 
+def measure_all(args: argparse.Namespace) -> dict[str, Any]:
+    """The table's lines."""
+    import torch
+
+    torch.set_num_threads(args.threads)
+    lines = rows_of(args.out / "runs" / "few-label", choose_test_set(args.data.resolve()))
+    if not lines:
+        raise DataError("there is no finished run", where=args.out)
+    return {"rows": lines, "threads": args.threads}
+
+
+def thorough_table(result: dict[str, Any]) -> str:
+    """The block of docs/benchmarks.md."""
+    note = (
+        "- Precision, recall and overlapping organoids found: at the score of the best F1. Milliseconds: median "
+        f"over the models, {result['threads']} threads, other work beside."
+    )
+    return "\n".join([markdown(HEADERS, result["rows"]), "", note, *origin(result)])
+
+
 def main(arguments: Sequence[str]) -> int:
-    """The program. Exit codes: 0, 2 use, 3 data."""
+    """The program. --out is the folder of few_label.py."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--out", type=Path, required=True, help="folder of few_label.py")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument(
-        "--table", type=Path, metavar="FILE.md", help="rewrite its block `thorough`"
-    )
-    args = parser.parse_args(arguments)
-    try:
-        import torch
-
-        torch.set_num_threads(args.threads)
-        lines = rows_of(args.out / "runs" / "few-label", choose_test_set(args.data.resolve()))
-        if not lines:
-            raise DataError("there is no finished run", where=args.out)
-        machine, command = describe_machine(), shown_command("thorough.py", arguments)
-        table = "\n".join(
-            [
-                markdown(HEADERS, lines),
-                "",
-                "- Precision, recall and overlapping organoids found: at the score of the best F1. "
-                f"Milliseconds: median over the models, {args.threads} threads, other work beside.",
-                f"- Machine: {machine_line(machine)}. Commit {machine['commit']}.",
-                f"- `{command}`",
-            ]
-        )
-        publish("thorough", {"machine": machine, "rows": lines}, table, args.out, args.table)
-    except OrganosegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    return run_program("thorough", arguments, parser, measure_all, thorough_table)
 
 
 if __name__ == "__main__":

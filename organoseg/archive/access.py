@@ -8,9 +8,9 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from organoseg.archive.catalogue import ImageRecord
 from organoseg.archive.chunk_reader import ChunkReader, Place, Task
 from organoseg.archive.manifest import ArrayRef
+from organoseg.archive.records import ImageRecord
 from organoseg.core import DataError
 
 

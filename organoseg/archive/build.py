@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+from organoseg.archive.index import index_archive
 from organoseg.archive.layout import (
     CHUNK,
     DUPLICATES,
@@ -124,6 +125,8 @@ class Build:
             write_bytes(self.root / ERRORS, table(("file", "reason"), errors))
         if duplicates:
             write_bytes(self.root / DUPLICATES, table(("image", "stored as"), duplicates))
+        # Its places are relative to it, so that it stays true under the final name.
+        index_archive(self.root)
         # The name may only appear on disk after every chunk has.
         _sync()
         self.root.rename(self.out)

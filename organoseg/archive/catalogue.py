@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -15,6 +14,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from organoseg.archive.home import kept_name, place_of
+from organoseg.archive.records import (
+    IMAGE_COLUMNS,
+    CellTable,
+    ImageRecord,
+    PlaneRecord,
+    PlaneTable,
+    StoreRecord,
+    image_record,
+)
 from organoseg.core import DataError, Image, pixel_hash
 
 VERSION = 2
@@ -40,109 +49,6 @@ CREATE INDEX cells_of ON cells(image);
 CREATE INDEX probes ON planes(probe);
 """
 _REMEDY = "Make it anew with: organoseg archive index"
-
-
-@dataclass(frozen=True, slots=True)
-class StoreRecord:
-    """A folder or URL that was walked. ``kind``: "organoseg" or "zarr"; ``signature`` changes with its files."""
-
-    id: int
-    url: str
-    kind: str
-    signature: str
-
-
-@dataclass(frozen=True, slots=True)
-class ImageRecord:
-    """An image: ``path`` is its level 0 in the store, ``levels`` all (path, shape), full size first.
-
-    ``axes``: letters of tczyx; ``chunks``: what is decoded at once; ``shards``: what one file holds, None: a chunk;
-    ``checksummed``: whether the codec reveals any flipped bit; ``pixel_size``: (y, x) in µm; ``cell``: side in px.
-    """
-
-    id: int
-    store: int
-    path: str
-    name: str
-    group: str
-    axes: str
-    shape: tuple[int, ...]
-    dtype: str
-    chunks: tuple[int, ...]
-    shards: tuple[int, ...] | None
-    codec: str
-    checksummed: bool
-    pixel_size: tuple[float, float] | None
-    levels: tuple[tuple[str, tuple[int, ...]], ...]
-    fields: dict[str, Any]
-    signature: str
-    cell: int
-
-    def along(self, axis: str) -> int:
-        """Length of an axis, 1 where the image lacks it."""
-        place = self.axes.find(axis)
-        return self.shape[place] if place >= 0 else 1
-
-    @property
-    def size(self) -> tuple[int, int]:
-        """(height, width) in px."""
-        return self.along("y"), self.along("x")
-
-
-@dataclass(frozen=True, slots=True)
-class PlaneRecord:
-    """One plane. ``probe``: `probe_of` its pixels, "" where they could not be read."""
-
-    id: int
-    image: int
-    t: int
-    c: int
-    z: int
-    probe: str
-    pixel_hash: str | None
-    duplicate_of: int | None
-    focus: float
-    low: float
-    middle: float
-    high: float
-
-
-@dataclass(frozen=True, eq=False)
-class PlaneTable:
-    """All planes in columns; ``duplicate_of`` is a plane's id or -1."""
-
-    id: NDArray[np.int64]
-    image: NDArray[np.int32]
-    t: NDArray[np.int32]
-    c: NDArray[np.int32]
-    z: NDArray[np.int32]
-    duplicate_of: NDArray[np.int64]
-    focus: NDArray[np.float64]
-    low: NDArray[np.float64]
-    middle: NDArray[np.float64]
-    high: NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class CellTable:
-    """All cells in columns: places int32 (y, x, height, width in px of level 0), statistics float32."""
-
-    image: NDArray[np.int32]
-    plane: NDArray[np.int32]
-    t: NDArray[np.int32]
-    c: NDArray[np.int32]
-    z: NDArray[np.int32]
-    y: NDArray[np.int32]
-    x: NDArray[np.int32]
-    height: NDArray[np.int32]
-    width: NDArray[np.int32]
-    mean: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    focus: NDArray[np.float32]
-    foreground: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.image)
 
 
 @dataclass(frozen=True)
@@ -186,7 +92,8 @@ class Catalogue:
     def stores(self) -> tuple[StoreRecord, ...]:
         """Every store, in the order they were added."""
         rows = self._rows("SELECT id, url, kind, signature FROM stores ORDER BY id")
-        return tuple(StoreRecord(*row) for row in rows)
+        home = self.path.parent
+        return tuple(StoreRecord(n, place_of(url, home), *rest) for n, url, *rest in rows)
 
     @cached_property
     def images(self) -> tuple[ImageRecord, ...]:
@@ -200,7 +107,8 @@ class Catalogue:
     def problems(self) -> tuple[tuple[str, str, str], ...]:
         """(store url, path, reason) of what could not be indexed."""
         query = "SELECT url, path, reason FROM problems JOIN stores ON stores.id = store"
-        return tuple(tuple(row) for row in self._rows(query))
+        home = self.path.parent
+        return tuple((place_of(url, home), path, reason) for url, path, reason in self._rows(query))
 
     def store_of(self, image: ImageRecord) -> StoreRecord:
         """The store that holds an image."""
@@ -209,7 +117,7 @@ class Catalogue:
     def metadata_of(self, url: str) -> dict[str, str]:
         """SHA-256 (hex) of each metadata file of a store as it was when indexed, by key."""
         query = 'SELECT "key", digest FROM metadata JOIN stores ON stores.id = store WHERE url = ?'
-        return dict(self._rows(query, url))
+        return dict(self._rows(query, kept_name(url, self.path.parent)))
 
     def planes(self, image: int) -> tuple[PlaneRecord, ...]:
         """The planes of an image."""
@@ -258,7 +166,7 @@ class Catalogue:
         Only planes that share a probe are read in full. DataError when such a plane cannot be read.
         """
         by_id = {image.id: image for image in self.images}
-        found: set[tuple[int, int, int, int]] = set()
+        same: set[tuple[int, int, int, int]] = set()
         for image in images:
             flat = image.pixels.reshape(-1, *image.shape)
             for plane in flat:
@@ -270,44 +178,16 @@ class Catalogue:
                         self.read_plane(by_id[record.image], record.t, record.c, record.z)
                     )
                     if theirs == full:
-                        found.add((record.image, record.t, record.c, record.z))
-        return found
+                        same.add((record.image, record.t, record.c, record.z))
+        return same
 
 
 def _inode(path: Path) -> tuple[int, int]:
     try:
-        found = path.stat()
+        facts = path.stat()
     except OSError:
         return 0, 0
-    return found.st_ino, found.st_mtime_ns
-
-
-IMAGE_COLUMNS = (
-    "id, store, path, name, grp, axes, shape, dtype, chunks, shards, codec, checksummed, "
-    "pixel_size, levels, fields, signature, cell"
-)
-
-
-def image_record(row: Any) -> ImageRecord:
-    """From a row of `IMAGE_COLUMNS`."""
-    (number, store, path, name, group, axes, shape, dtype, chunks, shards, codec, checked, size,
-     levels, fields, signature, cell) = row  # fmt: skip
-    return ImageRecord(
-        number, store, path, name, group, axes, tuple(json.loads(shape)), dtype,
-        tuple(json.loads(chunks)), None if shards is None else tuple(json.loads(shards)), codec,
-        bool(checked), None if size is None else tuple(json.loads(size)),
-        tuple((p, tuple(s)) for p, s in json.loads(levels)), json.loads(fields), signature, cell,
-    )  # fmt: skip
-
-
-def image_row(image: ImageRecord) -> tuple[Any, ...]:
-    """The row of `IMAGE_COLUMNS` without its id."""
-    return (
-        image.store, image.path, image.name, image.group, image.axes, json.dumps(image.shape),
-        image.dtype, json.dumps(image.chunks), image.shards and json.dumps(image.shards),
-        image.codec, int(image.checksummed), image.pixel_size and json.dumps(image.pixel_size),
-        json.dumps(image.levels), json.dumps(image.fields), image.signature, image.cell,
-    )  # fmt: skip
+    return facts.st_ino, facts.st_mtime_ns
 
 
 def probe_middle(size: tuple[int, int]) -> tuple[int, int, int, int]:

@@ -8,83 +8,29 @@ the store does not tell: such chunks are ``absent``, counted apart, and kept fro
 from __future__ import annotations
 
 import hashlib
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise, product
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from organoseg.archive.catalogue import Catalogue, ImageRecord
+from organoseg.archive.catalogue import Catalogue
 from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.damage import Finding, Kind, Report
 from organoseg.archive.listing import Listing, list_store
 from organoseg.archive.manifest import ArrayRef, Lost
+from organoseg.archive.records import ImageRecord
 from organoseg.archive.walk import Found, walk
 from organoseg.archive.write_image import levels
 from organoseg.core import DataError, pixel_hash
 
-Kind = Literal["missing", "damaged", "absent", "levels", "pixels", "metadata"]
 Tick = Callable[[int], None]
 #: Largest part of a foreign array (bytes) held in memory at once.
 _STRIP_BYTES = 64 << 20
 #: A foreign level may be made in many ways; its mean over 1/16 of a side may differ by this part of the range.
 _GRID, _TOLERANCE = 16, 0.1
-_BLIND = {
-    "none": "no codec: a flipped bit is just another grey value",
-    "blosc": "blosc keeps no checksum: most flipped bits go unseen",
-    "zstd": "zstd was written without its checksum: most flipped bits of noisy pictures go unseen",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """Something wrong; ``chunk`` "" for a whole array or image."""
-
-    kind: Kind
-    url: str
-    path: str
-    chunk: str
-    reason: str
-
-
-@dataclass
-class Report:
-    """What one or several checks found. ``blind``: what the codecs cannot reveal, with the number of images."""
-
-    images: int = 0
-    planes: int = 0
-    hashed: int = 0
-    findings: list[Finding] = field(default_factory=list)
-    blind: dict[str, int] = field(default_factory=dict)
-    stores: list[str] = field(default_factory=list)
-
-    @property
-    def damaged(self) -> bool:
-        """Whether anything is certainly wrong (`absent` alone is not)."""
-        return any(finding.kind != "absent" for finding in self.findings)
-
-    def counts(self) -> dict[str, int]:
-        """Findings by kind."""
-        return dict(Counter(finding.kind for finding in self.findings))
-
-    def add(self, other: Report) -> None:
-        """Take in what another check found."""
-        for name in ("images", "planes", "hashed"):
-            setattr(self, name, getattr(self, name) + getattr(other, name))
-        self.findings += other.findings
-        self.stores += other.stores
-        for text, number in other.blind.items():
-            self.blind[text] = self.blind.get(text, 0) + number
-
-    def lost(self) -> list[Lost]:
-        """What training must leave out."""
-        return [
-            Lost(f.url, f.path, f.chunk or "*", f.reason)
-            for f in self.findings
-            if f.kind in ("missing", "damaged", "absent", "pixels")
-        ]
 
 
 def check_store(
@@ -107,10 +53,7 @@ def check_store(
         raise DataError("No image in this store", where=url, remedy="Give a zarr store with images")
     for image in found.images:
         report.images += 1
-        if not image.checksummed:
-            first = image.codec.partition(" ")[0].removeprefix("numcodecs.")
-            text = _BLIND.get(first, f"{image.codec} keeps no checksum: flipped bits may go unseen")
-            report.blind[text] = report.blind.get(text, 0) + 1
+        report.blind_to(image)
         _ImageCheck(report, listing, image, found, tick).run()
     return report
 

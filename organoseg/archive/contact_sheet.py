@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.archive.access import open_level
-from organoseg.archive.catalogue import Catalogue, ImageRecord
+from organoseg.archive.catalogue import Catalogue
+from organoseg.archive.records import ImageRecord
 from organoseg.archive.statistics import level_for
 from organoseg.core import DataError, Intensity
 from organoseg.core.files import write_bytes

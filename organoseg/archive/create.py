@@ -24,7 +24,7 @@ from organoseg.archive.layout import CHUNK
 from organoseg.archive.picture import picture_of
 from organoseg.archive.sources import Job, StackJob, StoreJob, find_jobs
 from organoseg.archive.store import Archive
-from organoseg.archive.store_planes import store_picture
+from organoseg.archive.store_planes import Absent, store_picture
 from organoseg.core import DataError, Image, UsageError
 
 
@@ -34,13 +34,15 @@ def create_archive(
     chunk: int = CHUNK,
     progress: Progress | None = None,
     grammar: str = "auto",
+    absent: Absent = "refuse",
 ) -> Archive:
     """Store every image of ``sources`` in a new archive: files, folders searched through, zarr stores.
 
     ``grammar``: how file names are understood (`Grammar.of`); planes of one stack become one image. ``chunk``: side
     of a chunk in px; ``progress`` is called with (files done, files). Memory holds one plane at a time. A picture
     met twice is stored once (`Archive.duplicates`); a file that cannot be read is listed (`Archive.errors`) and the
-    rest is done.
+    rest is done. ``absent``: what a chunk means that a zarr source does not have; many writers leave out chunks of
+    one grey, and a lost chunk looks the same.
 
     ``out`` appears only when whole. After a kill or a full disk the same call goes on where it was. Raises UsageError
     when ``out`` exists or another command's build is unfinished, DataError when there are no images or none can be
@@ -53,6 +55,7 @@ def create_archive(
         "sources": [s if is_remote(s) else str(Path(s).absolute()) for s in given],
         "chunk": chunk,
         "grammar": grammar,
+        "absent": absent,
     }
     with open_build(out, command, chunk) as build:
         jobs = find_jobs(given, words)
@@ -60,13 +63,13 @@ def create_archive(
         done = 0
         for job in jobs:
             if job.key not in build.done:
-                _do(job, build)
+                _do(job, build, absent)
             for _ in range(job.size):
                 done += 1
                 if progress:
                     progress(done, total)
         build.complete()
-    return _indexed(out)
+    return Archive.open(out)
 
 
 def create_archive_from_images(
@@ -89,13 +92,6 @@ def create_archive_from_images(
             if progress:
                 progress(number, max(total, number))
         build.complete()
-    return _indexed(out)
-
-
-def _indexed(out: Path) -> Archive:
-    from organoseg.archive.index import index_archive
-
-    index_archive(out)
     return Archive.open(out)
 
 
@@ -105,11 +101,11 @@ def _checked(out: Path, chunk: int) -> Path:
     return Path(out)
 
 
-def _do(job: Job, build: Build) -> None:
+def _do(job: Job, build: Build, absent: Absent) -> None:
     done = Done(job.key)
     try:
         if isinstance(job, StoreJob):
-            _do_store(job, build, done)
+            _do_store(job, build, done, absent)
         else:
             _do_stack(job, build, done)
     except BaseException:
@@ -118,9 +114,9 @@ def _do(job: Job, build: Build) -> None:
     build.finish(done)
 
 
-def _do_store(job: StoreJob, build: Build, done: Done) -> None:
+def _do_store(job: StoreJob, build: Build, done: Done, absent: Absent) -> None:
     try:
-        build.store(store_picture(job.image), done)
+        build.store(store_picture(job.image, absent), done)
     except DataError as error:
         array = job.image.array
         done.errors.append((f"{array.url}/{array.path}", str(error)))

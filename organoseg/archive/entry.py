@@ -1,10 +1,10 @@
-"""What the archive knows about each image without reading its pixels, and the common interface."""
+"""What the archive knows about each image without reading its pixels."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,29 +26,6 @@ class Entry:
     group: str
     pixel_hash: str
     pixel_size: tuple[float, float] | None = None
-
-
-class UnlabelledSource(Protocol):
-    """Unlabelled images for training: an `Archive`, or a plain folder in the same clothes."""
-
-    @property
-    def entries(self) -> tuple[Entry, ...]:
-        """One entry an image, in the order of their indices."""
-        ...
-
-    def __len__(self) -> int: ...
-
-    def read(self, index: int) -> Image:
-        """The whole image."""
-        ...
-
-    def crop(self, index: int, y: int, x: int, height: int, width: int) -> Pixels:
-        """A window (height, width) at (y, x), reflected where it passes the image's far edges."""
-        ...
-
-    def exclude(self, hashes: Set[str]) -> Self:
-        """The same source without the images of these pixel hashes."""
-        ...
 
 
 def planes(image: Image) -> Iterator[Image]:

@@ -7,8 +7,7 @@ from collections.abc import Set
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from organoseg.archive.entry import Entry, Pixels, UnlabelledSource, describe, fill, planes, window
-from organoseg.archive.store import Archive
+from organoseg.archive.entry import Entry, Pixels, describe, fill, planes, window
 from organoseg.core import DataError, Image
 from organoseg.io.formats import find_images, read_image
 
@@ -28,6 +27,12 @@ class FolderArchive:
         Raises DataError when there is no such folder, or no image in it can be read.
         """
         path = Path(path)
+        if not path.is_dir():
+            raise DataError(
+                "There is no such archive or folder of images",
+                where=path,
+                remedy="Make one with: organoseg archive create FOLDER --out ARCHIVE.zarr",
+            )
         entries: list[Entry] = []
         errors: list[tuple[str, str]] = []
         seen: set[str] = set()
@@ -87,20 +92,6 @@ class FolderArchive:
                 remedy="Give a folder of images that are not labelled.",
             )
         return replace(self, entries=kept)
-
-
-def open_unlabelled(path: Path) -> UnlabelledSource:
-    """The archive, or plain folder of images, at ``path``; DataError when it is neither."""
-    path = Path(path)
-    if (path / "zarr.json").is_file() or path.suffix == ".zarr":
-        return Archive.open(path)
-    if not path.is_dir():
-        raise DataError(
-            "There is no such archive or folder of images",
-            where=path,
-            remedy="Make one with: organoseg archive create FOLDER --out ARCHIVE.zarr",
-        )
-    return FolderArchive.open(path)
 
 
 def _planes(folder: Path, name: str) -> list[Image]:

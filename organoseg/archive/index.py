@@ -19,19 +19,17 @@ from typing import Any
 from organoseg.archive.byte_store import is_remote, local_path
 from organoseg.archive.catalogue import (
     FILE,
-    IMAGE_COLUMNS,
     SCHEMA,
     VERSION,
     Catalogue,
-    ImageRecord,
-    image_record,
-    image_row,
     probe_middle,
     probe_of_middle,
 )
 from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.home import kept_name, place_of
 from organoseg.archive.listing import Listing, list_store
 from organoseg.archive.manifest import ArrayRef
+from organoseg.archive.records import IMAGE_COLUMNS, ImageRecord, image_record, image_row
 from organoseg.archive.statistics import cell_statistics, level_for
 from organoseg.archive.walk import walk
 from organoseg.core import DataError, Intensity, RunError, pixel_hash
@@ -67,8 +65,8 @@ def index_stores(urls: Sequence[str], out: Path, tick: Tick | None = None) -> Ca
                     base.executescript(SCHEMA + f"PRAGMA user_version = {VERSION};")
                 base.execute("PRAGMA synchronous = OFF")
                 for listing in listings:
-                    _Indexer(base, listing, tick).run()
-                _mark_duplicates(base)
+                    _Indexer(base, listing, out.parent, tick).run()
+                _mark_duplicates(base, out.parent)
                 base.commit()
             with partial.open("rb") as whole:
                 os.fsync(whole.fileno())
@@ -94,16 +92,15 @@ class _Indexer:
 
     base: sqlite3.Connection
     listing: Listing
+    home: Path
     tick: Tick | None
     looked: int = 0
 
     def run(self) -> None:
         """Bring the store's rows up to date."""
         base, listing = self.base, self.listing
-        signature = listing.signature(listing.keys)
-        row = base.execute(
-            "SELECT id, signature FROM stores WHERE url = ?", (listing.url,)
-        ).fetchone()
+        signature, name = listing.signature(listing.keys), kept_name(listing.url, self.home)
+        row = base.execute("SELECT id, signature FROM stores WHERE url = ?", (name,)).fetchone()
         if row and row[1] == signature:
             return
         found = walk(listing)
@@ -117,9 +114,9 @@ class _Indexer:
         base.execute(
             "INSERT INTO stores(url, kind, signature) VALUES (?, ?, ?) ON CONFLICT(url) DO "
             "UPDATE SET kind = excluded.kind, signature = excluded.signature",
-            (listing.url, found.kind, signature),
+            (name, found.kind, signature),
         )
-        number = base.execute("SELECT id FROM stores WHERE url = ?", (listing.url,)).fetchone()[0]
+        number = base.execute("SELECT id FROM stores WHERE url = ?", (name,)).fetchone()[0]
         known = {
             path: (image, was)
             for image, path, was in base.execute(
@@ -195,25 +192,27 @@ class _Look:
 
         A plane of which a chunk of that level is lost has no cells, so that nothing is drawn from it.
         """
-        size = self.image.size
+        size, place = self.image.size, (t, c, z)
         try:
-            plane = self.read(self.arrays[self.level], (t, c, z), None)
+            plane = self.read(self.arrays[self.level], place, None)
             # Of the very level that a labelled image of this size is halved to.
             intensity = Intensity.of(plane)
-            found = cell_statistics(plane, size, self.image.cell)
-            y, x, high, wide = box = probe_middle(size)
+            cells = cell_statistics(plane, size, self.image.cell)
+        except DataError as error:
+            return ("", 0.0, 0.0, 0.0, 0.0), [], str(error)
+        y, x, high, wide = box = probe_middle(size)
+        try:
+            whole = self.level == 0
             middle = (
                 plane[y : y + high, x : x + wide]
-                if self.level == 0
-                else self.read(self.arrays[0], (t, c, z), box)
+                if whole
+                else self.read(self.arrays[0], place, box)
             )
             probe, reason = probe_of_middle(middle, size), ""
         except DataError as error:
-            if "found" not in locals():
-                return ("", 0.0, 0.0, 0.0, 0.0), [], str(error)
             probe, reason = "", str(error)
-        values = (probe, found.focus, intensity.low, intensity.middle, intensity.high)
-        return values, found.rows, reason
+        values = (probe, cells.focus, intensity.low, intensity.middle, intensity.high)
+        return values, cells.rows, reason
 
     def read(self, array: ArrayRef, at: tuple[int, int, int], box: Any) -> Any:
         """Pixels of a window, or DataError."""
@@ -225,7 +224,7 @@ class _Look:
         return reply.pixels[0]
 
 
-def _mark_duplicates(base: sqlite3.Connection) -> None:
+def _mark_duplicates(base: sqlite3.Connection, home: Path) -> None:
     """Planes with the same pixels point to the first of them; only those that share a probe are read in full."""
     base.execute("UPDATE planes SET duplicate_of = NULL WHERE duplicate_of IS NOT NULL")
     rows = base.execute(
@@ -240,8 +239,9 @@ def _mark_duplicates(base: sqlite3.Connection) -> None:
             if image not in images:
                 query = f"SELECT {IMAGE_COLUMNS} FROM images WHERE id = ?"  # noqa: S608
                 record = image_record(base.execute(query, (image,)).fetchone())
-                url = base.execute("SELECT url FROM stores WHERE id = ?", (record.store,))
-                images[image] = _Look(record, url.fetchone()[0])
+                query = "SELECT url FROM stores WHERE id = ?"
+                (name,) = base.execute(query, (record.store,)).fetchone()
+                images[image] = _Look(record, place_of(name, home))
             try:
                 look = images[image]
                 full = pixel_hash(look.read(look.arrays[0], (t, c, z), None))

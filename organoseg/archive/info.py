@@ -8,8 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from organoseg.archive.catalogue import Catalogue, ImageRecord
+from organoseg.archive.catalogue import Catalogue
 from organoseg.archive.draws import EMPTY
+from organoseg.archive.records import ImageRecord
 
 _COLUMNS = (
     "group",

@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from organoseg.archive.byte_store import ByteStore, LocalBytes, RemoteBytes, is_remote, local_path
+from organoseg.archive.layout import DUPLICATES, ERRORS, JOURNAL
 from organoseg.core import DataError, RunError
 
 #: Seconds until a store that does not answer is given up.
 PATIENCE = 30.0
-_OURS = {"catalogue.sqlite", "quarantine.csv", "errors.csv", "duplicates.csv", "check.csv"}
+#: Files of ours that say something about the store and are no part of it.
+_OURS = {"catalogue.sqlite", "quarantine.csv", ERRORS, DUPLICATES, JOURNAL}
 T = TypeVar("T")
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 Column = NDArray[Any]
@@ -104,6 +105,22 @@ class Manifest:
     planes: Planes
     cells: Cells
     quarantine: frozenset[Lost] = frozenset()
+
+    def only(self, wanted: Callable[[ArrayRef], bool]) -> Manifest:
+        """The same archive with some of its arrays; twins among what is left stay twins."""
+        arrays = np.array([wanted(array) for array in self.arrays], bool)
+        rows = np.flatnonzero(arrays[self.planes.array])
+        cells = self.cells.rows(np.isin(self.cells.plane, rows))
+        planes = replace(
+            Planes(*(getattr(self.planes, name)[rows] for name in self.planes.__slots__)),
+            array=np.cumsum(arrays)[self.planes.array[rows]] - 1,
+        )
+        return replace(
+            self,
+            arrays=tuple(a for a, kept in zip(self.arrays, arrays, strict=True) if kept),
+            planes=planes,
+            cells=replace(cells, plane=np.searchsorted(rows, cells.plane)),
+        )
 
     def key(self, plane: int) -> PlaneKey:
         """The plane of a row."""

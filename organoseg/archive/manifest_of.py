@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from organoseg.archive.home import place_of
 from organoseg.archive.manifest import ArrayRef, Cells, Lost, Manifest, Planes
 from organoseg.core import DataError
 
 if TYPE_CHECKING:
-    from organoseg.archive.catalogue import Catalogue, ImageRecord, StoreRecord
+    from organoseg.archive.catalogue import Catalogue
+    from organoseg.archive.records import ImageRecord, StoreRecord
 
 QUARANTINE = "quarantine.csv"
 
@@ -77,10 +79,10 @@ def _twins(ids: Any, duplicate_of: Any) -> Any:
             seen.add(number)
         return number
 
-    found = np.asarray(ids, np.int64).copy()
-    for place in np.flatnonzero(np.isin(found, list(root))):
-        found[place] = first(int(found[place]))
-    return found
+    twins = np.asarray(ids, np.int64).copy()
+    for place in np.flatnonzero(np.isin(twins, list(root))):
+        twins[place] = first(int(twins[place]))
+    return twins
 
 
 def read_quarantine(path: Path) -> frozenset[Lost]:
@@ -98,4 +100,4 @@ def read_quarantine(path: Path) -> frozenset[Lost]:
             where=path,
             remedy="Write it anew with: organoseg archive check --quarantine",
         )
-    return frozenset(Lost(*row) for row in rows[1:])
+    return frozenset(Lost(place_of(row[0], path.parent), *row[1:]) for row in rows[1:])

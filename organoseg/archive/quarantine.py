@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
+from organoseg.archive.home import kept_name
 from organoseg.archive.manifest import Lost
 from organoseg.archive.manifest_of import QUARANTINE, read_quarantine
 from organoseg.core.files import write_bytes
@@ -26,12 +27,12 @@ def write_quarantine(path: Path, lost: Iterable[Lost], checked: Iterable[str]) -
     import io
 
     stores = set(checked)
-    kept = {entry for entry in read_quarantine(path) if entry.url not in stores} | set(lost)
+    rest = {entry for entry in read_quarantine(path) if entry.url not in stores} | set(lost)
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(HEADER)
     # As they are, not guarded against spreadsheets: the sampler compares these paths.
-    rows = sorted((e.url, e.path, e.chunk, e.reason) for e in kept)
+    rows = sorted((kept_name(e.url, path.parent), e.path, e.chunk, e.reason) for e in rest)
     writer.writerows(rows)
     write_bytes(path, text.getvalue().encode("utf-8", errors="surrogateescape"))
     return len(rows)

@@ -7,16 +7,20 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from organoseg.archive.byte_store import is_remote, local_path
 from organoseg.archive.chunk_reader import ChunkReader, Place, Task
 from organoseg.archive.layout import AXES
-from organoseg.archive.manifest import ArrayRef
+from organoseg.archive.manifest import ArrayRef, Lost
 from organoseg.archive.picture import Picture, Pixels, Position
 from organoseg.core import DataError
 from organoseg.io.grey import supported
 
+#: What a chunk that is not there means: a loss, or the fill value.
+Absent = Literal["refuse", "fill"]
 _MARKS = ("zarr.json", ".zgroup", ".zarray")
 _UNITS = {"micrometer": 1.0, "micron": 1.0, "um": 1.0, "µm": 1.0, "nanometer": 1e-3, "nm": 1e-3}
 _UNITS |= {"millimeter": 1e3, "mm": 1e3, "centimeter": 1e4, "meter": 1e6}
@@ -181,8 +185,11 @@ def _pixel_size(
     return size[0], size[1]
 
 
-def store_picture(image: StoreImage) -> Picture:
-    """The image as a Picture. DataError when it is none; missing and damaged chunks are errors of their planes."""
+def store_picture(image: StoreImage, absent: Absent = "refuse") -> Picture:
+    """The image as a Picture. DataError when it is none; missing and damaged chunks are errors of their planes.
+
+    ``absent``: "fill" takes a chunk that is not there for one of the fill value, as zarr does.
+    """
     ref = image.array
     where = f"{ref.url}/{ref.path}".rstrip("/")
     if image.error:
@@ -194,12 +201,17 @@ def store_picture(image: StoreImage) -> Picture:
         t, c, z = position
         reply = reader.read(Task(ref, (Place(t, c, (z,), 0, 0, height, width),)))
         pixels = reply.pixels[0]
+        if pixels is None and absent == "fill" and all(map(_absent, reply.lost)):
+            pixels = _sliced(ref, position)
         if pixels is None:
-            lost = reply.lost[0]
+            lost = next((lost for lost in reply.lost if not _absent(lost)), reply.lost[0])
+            remedy = "Restore the store from a copy; `organoseg archive check` lists all losses."
+            if _absent(lost):
+                remedy += " If its writer leaves out chunks of one grey: --absent fill."
             raise DataError(
                 f"Chunk {lost.chunk} of array {ref.path or '.'} is {lost.reason}",
                 where=ref.url,
-                remedy="Restore the store from a copy; `organoseg archive check` lists all losses.",
+                remedy=remedy,
             )
         return supported(pixels, Path(where))
 
@@ -216,3 +228,18 @@ def store_picture(image: StoreImage) -> Picture:
         sources=(where,),
         fields=image.fields,
     )
+
+
+def _absent(lost: Lost) -> bool:
+    return lost.reason.startswith("missing")
+
+
+def _sliced(ref: ArrayRef, position: Position) -> Pixels:
+    """A plane (H, W) as zarr gives it, with the fill value where a chunk is not there."""
+    import zarr
+
+    where = ref.url if is_remote(ref.url) else str(local_path(ref.url))
+    at: dict[str, Any] = dict(zip("tcz", position, strict=True))
+    index = tuple(at.get(axis, slice(None)) for axis in ref.axes)
+    plane: Any = zarr.open_array(where, path=ref.path, mode="r")[index]
+    return np.asarray(plane if ref.axes.index("y") < ref.axes.index("x") else plane.T)

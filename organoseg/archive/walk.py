@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from organoseg.archive.catalogue import ImageRecord
 from organoseg.archive.listing import Listing
+from organoseg.archive.records import ImageRecord
 
 _AXES = "tczyx"
 _UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "µm": 1.0, "um": 1.0}
@@ -211,7 +211,7 @@ def _image(
     fields, group = _place(path, groups, url)
     name = ours.get("name") or scale.get("name") or inner.get("name") or path or _last(url)
     return _record(
-        full, "".join(axes).lower(), paths[0], str(name), str(ours.get("group") or group),
+        full, "".join(axes).lower(), paths[0], str(name), str(ours.get("group", group)),
         tuple((p, arrays[p].shape) for p in levels), _pixel_size(scale, axes),
         ours.get("fields") or fields,
     )  # fmt: skip

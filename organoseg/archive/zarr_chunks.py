@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from organoseg.archive.byte_store import is_remote, local_path
 from organoseg.archive.manifest import ArrayRef
 
+#: zarr and its codecs raise all of these for a chunk that cannot be decoded; there is no common class.
 _ERRORS = (ValueError, RuntimeError, OSError, KeyError, TypeError, NotImplementedError)
 
 

@@ -42,6 +42,13 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "imagexpress, lung-well, m-orgaquant, orgaquant, or a regular expression with groups such as "
         "(?P<well>...) and (?P<z>...), searched for in the path below SOURCE",
     )
+    create.add_argument(
+        "--absent",
+        choices=("refuse", "fill"),
+        default="refuse",
+        help="what a chunk means that a zarr source does not have: refuse (default): a loss, and its image is "
+        "left out; fill: the fill value, for writers that leave out chunks of one grey",
+    )
     create.set_defaults(run_action=run_create)
     archive_index.add_verbs(actions)
     return parser
@@ -58,7 +65,9 @@ def run_create(args: argparse.Namespace) -> int:
 
     quiet = args.quiet > args.verbose
     progress = None if quiet else counter("files read")
-    archive = create_archive(args.sources, args.out, progress=progress, grammar=args.grammar)
+    archive = create_archive(
+        args.sources, args.out, progress=progress, grammar=args.grammar, absent=args.absent
+    )
     images, groups = len(archive.arrays), len({entry.group for entry in archive.entries})
     print(
         f"{args.out}: {images} images, {len(archive)} planes, {groups} groups, "

@@ -12,7 +12,7 @@ from organoseg.cli.options import verbosity_options
 
 if TYPE_CHECKING:
     from organoseg.archive.catalogue import Catalogue
-    from organoseg.archive.check import Report
+    from organoseg.archive.damage import Report
 
 SHOWN = 10
 _WHERE = "archives or zarr stores, folders of such, or URLs"
@@ -95,7 +95,8 @@ def _own_catalogue(archives: list[str]) -> Path:
 
 def run_check(args: argparse.Namespace) -> int:
     """Check, and tell; 3 when something is certainly wrong."""
-    from organoseg.archive.check import Report, check_store
+    from organoseg.archive.check import check_store
+    from organoseg.archive.damage import Report
     from organoseg.archive.quarantine import quarantine_file, write_quarantine
     from organoseg.core import DataError, UsageError
 

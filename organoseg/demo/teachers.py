@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from organoseg.archive import open_unlabelled
 from organoseg.core import Instances
+from organoseg.distill.pool import load_pool
 from organoseg.evaluation import evaluate
-from organoseg.io import read_instances
 
 
 @dataclass(frozen=True)
@@ -27,13 +26,12 @@ class Teacher:
     recall_overlapping: float
 
 
-def judge_teachers(run: Path, archive: Path, hidden: Mapping[str, Instances]) -> list[Teacher]:
+def judge_teachers(run: Path, hidden: Mapping[str, Instances]) -> list[Teacher]:
     """Every teacher whose proposals the run kept; `hidden` has the true outlines by image name."""
-    entries = open_unlabelled(archive).entries
     found = []
     for path in sorted((run / "pseudo_labels").glob("*.json")):
-        # The run names the archive's images by their position in it.
-        proposed = {entries[int(index)].name: seen for index, seen in read_instances(path).items()}
+        pool = load_pool(path)
+        proposed = dict(zip(pool.names, pool.instances, strict=True))
         truth = {name: hidden[name] for name in proposed}
         result = evaluate(proposed, truth, bootstrap=0)
         point = result.best

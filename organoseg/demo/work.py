@@ -55,7 +55,7 @@ def run_method(
         evaluation=evaluate(predictions, truth, seed=plan.seed),
         seconds=float(result.figures["seconds"]["train"]),
         log=read_log(run, result.figures["notes"]),
-        teachers=tuple(judge_teachers(run, out / "data" / "archive.zarr", images.hidden)),
+        teachers=tuple(judge_teachers(run, images.hidden)),
     )
 
 

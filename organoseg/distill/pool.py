@@ -17,29 +17,36 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from organoseg.core import DataError, Image, Instances, normalised
+from organoseg.core import DataError, Instances
 from organoseg.dataset import LabelledDataset
 from organoseg.distill.labeller import Labeller
 from organoseg.io import read_instances, write_instances
 from organoseg.models.protocol import Segmenter
 
 
-class ImageSource(Protocol):
-    """Unlabelled images, by index."""
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An unlabelled image as the networks want it: ``pixels`` float32 (H, W), normalised."""
 
-    def __len__(self) -> int: ...
+    name: str
+    pixels: NDArray[np.float32]
 
-    def read(self, index: int) -> Image:
-        """The image at an index."""
+
+class Pictures(Protocol):
+    """Unlabelled images, by number: the same number is the same picture at any time."""
+
+    def read(self, index: int) -> Picture:
+        """The picture of a number."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Images of a source (by index) and what the teacher sees in each."""
+    """Pictures (by number and name) and what the teacher sees in each."""
 
     indices: tuple[int, ...]
     instances: tuple[Instances, ...]
+    names: tuple[str, ...]
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -56,30 +63,25 @@ class Pool:
         return np.clip(np.concatenate(none + [i.scores for i in self.instances]), 0.0, 1.0)
 
 
-def draw(source: ImageSource, size: int, seed: int) -> tuple[int, ...]:
-    """Indices of a pool: ``size`` images at random, or all."""
-    order = np.random.default_rng((seed, 99)).permutation(len(source))
-    return tuple(sorted(order[:size].tolist()))
-
-
 def label_pool(
     labeller: Labeller,
     teacher: Segmenter,
-    source: ImageSource,
+    source: Pictures,
     indices: tuple[int, ...],
     device: torch.device,
     autocast: Callable[[], Any] = nullcontext,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Pool:
     """Ask the teacher about whole images; what it sees is kept before any filter."""
-    found = []
+    found, names = [], []
     for done, index in enumerate(indices):
-        image = source.read(index)
-        pixels = torch.from_numpy(normalised(image.plane()))[None, None].to(device)
+        picture = source.read(index)
+        pixels = torch.from_numpy(picture.pixels)[None, None].to(device)
         with autocast():
             found.append(labeller.predict(teacher, pixels)[0])
+        names.append(picture.name)
         progress(done + 1, len(indices))
-    return Pool(indices, tuple(found))
+    return Pool(indices, tuple(found), tuple(names))
 
 
 def labelled_density(dataset: LabelledDataset) -> float:
@@ -105,9 +107,9 @@ def matching_sharpness(pool: Pool, density: float, low: float, high: float) -> f
 
 
 def save_pool(pool: Pool, path: Path) -> None:
-    """Write the pool as one COCO file (names are indices), so that it can be looked at and read back."""
+    """Write the pool as one COCO file, so that it can be looked at and read back; a file name is number and name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = (f"{index:08d}" for index in pool.indices)
+    names = (f"{k:08d} {name}" for k, name in zip(pool.indices, pool.names, strict=True))
     classes = {c: f"class {c}" for i in pool.instances for c in i.classes.tolist()} or {
         1: "class 1"
     }
@@ -123,8 +125,10 @@ def load_pool(path: Path) -> Pool:
         It is missing or damaged.
     """
     found = read_instances(path)
+    parts = [name.partition(" ") for name in found]
     try:
-        return Pool(tuple(int(name) for name in found), tuple(found.values()))
+        numbers = tuple(int(number) for number, _, _ in parts)
+        return Pool(numbers, tuple(found.values()), tuple(name for _, _, name in parts))
     except ValueError as error:
         raise DataError(
             "not a file of pseudo-labels", where=path, remedy="Start the run anew."

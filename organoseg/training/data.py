@@ -5,33 +5,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from organoseg.archive import open_unlabelled
-from organoseg.core import DataError, Image, UsageError
+from organoseg.core import DataError, UsageError
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
+from organoseg.training.plan import geometry_of
 from organoseg.training.recipe import LabelledData, Recipe
-
-
-@dataclass(frozen=True, eq=False)
-class Preferred:
-    """The images of a source whose names contain one of some words."""
-
-    source: Any
-    indices: tuple[int, ...]
-
-    def __len__(self) -> int:
-        return len(self.indices)
-
-    @property
-    def entries(self) -> tuple[Any, ...]:
-        """What the source knows of each image of this view."""
-        return tuple(self.source.entries[i] for i in self.indices)
-
-    def read(self, index: int) -> Image:
-        """The image at ``index`` of this view."""
-        image: Image = self.source.read(self.indices[index])
-        return image
+from organoseg.training.unlabelled import Unlabelled, open_unlabelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +19,7 @@ class RunData:
 
     labelled: LabelledDataset
     validation: LabelledDataset | None
-    unlabelled: Any | None
+    unlabelled: Unlabelled | None
     manifest: str
 
 
@@ -60,24 +39,6 @@ def _labelled(part: LabelledData) -> LabelledDataset:
 
 def _hashes(dataset: LabelledDataset | None) -> dict[str, str]:
     return {item.image.identity: item.image.name for item in dataset} if dataset else {}
-
-
-def _unlabelled(recipe: Recipe, forbidden: set[str]) -> Any | None:
-    path = recipe.data.unlabelled
-    if path is None:
-        return None
-    source = open_unlabelled(path).exclude(forbidden)
-    words = recipe.data.prefer
-    if not words:
-        return source
-    found = tuple(i for i, e in enumerate(source.entries) if any(w in e.name for w in words))
-    if not found:
-        raise DataError(
-            f"no unlabelled image has {' or '.join(words)} in its name",
-            where=path,
-            remedy="Mend data.prefer.",
-        )
-    return Preferred(source, found)
 
 
 def load_data(recipe: Recipe) -> RunData:
@@ -104,12 +65,14 @@ def load_data(recipe: Recipe) -> RunData:
             where=recipe.data.labelled.annotations,
             remedy="Add labels.",
         )
-    unlabelled = _unlabelled(recipe, set(measured))
+    unlabelled = open_unlabelled(
+        recipe.data, recipe.seed, geometry_of(recipe), [item.image for item in validation or ()]
+    )
     return RunData(labelled, validation, unlabelled, _manifest(labelled, validation, unlabelled))
 
 
 def _manifest(
-    labelled: LabelledDataset, validation: LabelledDataset | None, unlabelled: Any | None
+    labelled: LabelledDataset, validation: LabelledDataset | None, unlabelled: Unlabelled | None
 ) -> str:
     """Hash of all pixels and labels in the order in which they are drawn: any change changes the run."""
     digest = hashlib.sha256()
@@ -119,6 +82,5 @@ def _manifest(
             classes = item.instances.classes.tolist()
             digest.update(f"{item.image.identity} {classes} {masks}\n".encode())
         digest.update(b"|")
-    for entry in unlabelled.entries if unlabelled is not None else ():
-        digest.update(f"{entry.pixel_hash}\n".encode())
+    digest.update(unlabelled.identity.encode() if unlabelled is not None else b"")
     return digest.hexdigest()

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from organoseg.core import normalised
 from organoseg.dataset import LabelledDataset
 from organoseg.distill.copy_paste import Donor, paste
-from organoseg.distill.pool import ImageSource, Pool
+from organoseg.distill.pool import Pictures, Pool
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
 from organoseg.distill.views import WEAK, Geometry, Photometry, Pixels, change_light, take_crop
 from organoseg.models.protocol import Target
@@ -104,25 +104,22 @@ class LabelledFeed:
 
 
 class UnlabelledFeed:
-    """Weak and strong views of crops of the archive."""
+    """Weak and strong views of crops of ``size`` pictures, numbered from 0."""
 
     def __init__(
         self,
-        source: ImageSource,
+        source: Pictures,
+        size: int,
         batch: int,
         seed: int,
         geometry: Geometry,
         strong: Photometry,
         weak: Photometry = WEAK,
     ) -> None:
-        self.source, self.batch, self.seed = source, batch, seed
+        self.batch, self.seed = batch, seed
         self.geometry, self.weak, self.strong = geometry, weak, strong
-        self._pixels = _Cache(self._read)
-        self._size = len(source)
-
-    def _read(self, index: int) -> NDArray[np.float32]:
-        image = self.source.read(index)
-        return normalised(image.plane(), image.name)
+        self._pixels = _Cache(lambda index: source.read(index).pixels)
+        self._size = size
 
     def _place(self, k: int) -> int:
         """Which image the k-th crop of the run is taken from; every image once an epoch."""
@@ -133,7 +130,11 @@ class UnlabelledFeed:
         weak = change_light(rng, crop, self.weak)
         return weak, change_light(rng, weak, self.strong)
 
+    def close(self) -> None:
+        """Nothing is read ahead here."""
+
     def __call__(self, step: int) -> UnlabelledBatch:
+        """The batch of a step."""
         views = []
         for k in range(step * self.batch, (step + 1) * self.batch):
             rng = np.random.default_rng((self.seed, UNLABELLED, k))
@@ -147,7 +148,7 @@ class PooledFeed(UnlabelledFeed):
 
     def __init__(
         self,
-        source: ImageSource,
+        source: Pictures,
         pool: Pool,
         chosen: PseudoLabelFilter,
         batch: int,
@@ -157,9 +158,9 @@ class PooledFeed(UnlabelledFeed):
         donors: tuple[Donor, ...] = (),
         paste_chance: float = 0.0,
     ) -> None:
-        super().__init__(source, batch, seed, geometry, strong)
+        super().__init__(source, len(pool), batch, seed, geometry, strong)
         self._donors, self._paste_chance = donors, paste_chance if donors else 0.0
-        self._pool, self._filter, self._size = pool, chosen, len(pool)
+        self._pool, self._filter = pool, chosen
         # The teacher's least certain words are dropped once, not at every crop.
         self._seen = [i.select(i.scores >= chosen.floor) for i in pool.instances]
 
@@ -201,5 +202,5 @@ class Prefetch(Generic[T]):
         return result
 
     def close(self) -> None:
-        """Drop what was made ahead."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        """Drop what was made ahead, and wait for what is being made: its source may be closed next."""
+        self._pool.shutdown(wait=True, cancel_futures=True)

@@ -109,6 +109,12 @@ class Loop:
             "steps": total - first,
             "waiting_share": waited / max(seconds, 1e-9),
         }
+        lost = self.data.unlabelled.lost if self.data.unlabelled is not None else 0
+        if lost:
+            text = (
+                f"{lost} chunks of the archive are lost or damaged; other places were drawn instead"
+            )
+            self.report("warning", {"step": state.facts.step, "text": text})
         self.report("end", self.seconds)
         return state
 

@@ -32,6 +32,26 @@ class LabelledData(Strict):
         return self
 
 
+class Sampling(Strict):
+    """How crops are drawn from an archive."""
+
+    exclude_groups: tuple[str, ...] = Field(
+        (), description="groups (plates, wells, ...) that are kept for tests and never drawn"
+    )
+    z: Literal["best", "any", "max", "min"] = Field(
+        "best", description="what is seen of a z-stack: its sharpest plane, any, or a projection"
+    )
+    alpha: float = Field(
+        0.5, ge=0, le=1, description="0: all groups alike; 1: each by its number of images"
+    )
+    accelerator: Literal["zarr", "zarrs"] = Field(
+        "zarr", description="what decodes chunks; zarrs needs the extra 'fast'"
+    )
+    workers: int = Field(0, ge=0, description="processes that read ahead; 0: threads")
+    cache: Path | None = Field(None, description="folder that keeps what was read of remote stores")
+    cache_gb: float = Field(20, gt=0.001, description="most that the cache holds, in GB")
+
+
 class Data(Strict):
     """What a run learns from."""
 
@@ -39,7 +59,10 @@ class Data(Strict):
     validation: LabelledData | None = Field(
         None, description="never trained on; chooses the best checkpoint"
     )
-    unlabelled: Path | None = Field(None, description="archive (zarr) or folder of images")
+    unlabelled: Path | None = Field(
+        None, description="archive (zarr) or its catalogue, or a folder of images"
+    )
+    sampling: Sampling = Sampling()
     prefer: tuple[str, ...] = Field(
         (), description="parts of archive file names; only images with one are drawn"
     )
@@ -219,6 +242,7 @@ def _rooted(recipe: Recipe, base: Path) -> Recipe:
     root(data["labelled"], ("annotations", "images", "split"))
     root(data["validation"], ("annotations", "images", "split"))
     root(data, ("unlabelled",))
+    root(data["sampling"], ("cache",))
     root(tree["method"], ("teacher",))
     weights = tree["model"]["encoder_weights"]
     if weights is not None and (base / weights).is_file():

@@ -28,7 +28,12 @@ from organoseg.training.recipe import Recipe, dump_recipe, load_recipe, parse_re
 
 RECIPE = "recipe.yaml"
 #: Settings that change how a run runs but not what comes out; they may differ on resume.
-FREE = (("training", "keep"), ("training", "checkpoint_every"), ("training", "device"))
+FREE = (
+    ("training", "keep"),
+    ("training", "checkpoint_every"),
+    ("training", "device"),
+    *(("data", "sampling", key) for key in ("accelerator", "workers", "cache", "cache_gb")),
+)
 DEFAULT_THRESHOLD = 0.3
 #: Images on which the score threshold of a thorough look is chosen; it takes seven times as long as a plain one.
 MOST_LOOKED_AT = 60
@@ -141,8 +146,11 @@ def _clear(out: Path, whole: bool) -> None:
 
 def _tree(recipe: Recipe) -> dict[str, Any]:
     tree = recipe.model_dump(mode="json")
-    for section, key in FREE:
-        tree[section].pop(key, None)
+    for *sections, key in FREE:
+        part = tree
+        for section in sections:
+            part = part[section]
+        part.pop(key, None)
     return tree
 
 
@@ -242,6 +250,7 @@ def _finish(
         "steps": loop.schedule.total,
         "labelled_images": len(data.labelled),
         "unlabelled_images": len(data.unlabelled) if data.unlabelled is not None else 0,
+        "lost_chunks": data.unlabelled.lost if data.unlabelled is not None else 0,
     }
     paths = {"teacher": out / "model", "student": out / "student"}
     for name, module in modules.items():

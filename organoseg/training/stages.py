@@ -14,9 +14,7 @@ from organoseg.distill.copy_paste import donors_of
 from organoseg.distill.guard import judge
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.pool import (
-    ImageSource,
     Pool,
-    draw,
     label_pool,
     labelled_density,
     load_pool,
@@ -29,10 +27,11 @@ from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target
 from organoseg.training import plan
 from organoseg.training.data import RunData
-from organoseg.training.feed import PooledFeed, Prefetch, UnlabelledBatch, UnlabelledFeed
+from organoseg.training.feed import PooledFeed, Prefetch, UnlabelledBatch
 from organoseg.training.methods import Guided
 from organoseg.training.recipe import Recipe
 from organoseg.training.state import State
+from organoseg.training.unlabelled import Feed, Unlabelled
 from organoseg.training.validation import average_precision_of
 
 MOST_POSTPONEMENTS = 3
@@ -69,6 +68,7 @@ class Stages:
         self._autocast, self._note, self._progress = autocast, note, progress
         self.schedule = plan.schedule_of(recipe)
         self.rules = plan.rules_of(recipe)
+        self._maker: Feed | None = None
         self._feed: Prefetch[UnlabelledBatch] | None = None
         self._pooled = False
         self._waited = 0.0
@@ -121,12 +121,12 @@ class Stages:
 
     def _hand_over(self, method: Guided) -> None:
         """The student's average, teacher from this step on, labels a pool of its own, or every batch."""
+        self._drop_feed()  # what reads ahead must not read while the pool is labelled
         state = self.state
         if method.relabel:
             self._label(method, "mutual", state.average or state.student)
         else:
             state.facts.pool = None
-        self._drop_feed()
 
     def _take_teacher(self, folder: Path) -> None:
         from organoseg.models.folder import load_module
@@ -175,7 +175,7 @@ class Stages:
         was_training = teacher.training
         teacher.eval()
         state, source = self.state, self._source()
-        indices = draw(source, method.pool, self.recipe.seed + (name != "burn_in"))
+        indices = source.draw(method.pool, int(name != "burn_in"))
         pool = label_pool(
             Labeller(plan.filter_of(method, None), method.pool_zooms),
             teacher,  # type: ignore[arg-type]
@@ -205,11 +205,10 @@ class Stages:
         elif method.calibrate and method.filter == "organoid":
             facts.sharpness = matching_sharpness(pool, facts.expected, *SHARPNESS)
 
-    def _source(self) -> ImageSource:
-        source: ImageSource | None = self.data.unlabelled
-        if source is None:
+    def _source(self) -> Unlabelled:
+        if self.data.unlabelled is None:
             raise DataError("this recipe has no unlabelled images", remedy="Give data.unlabelled.")
-        return source
+        return self.data.unlabelled
 
     def _pool_path(self, name: str) -> Path:
         return self.out / PSEUDO_LABELS / f"{name}.json"
@@ -231,10 +230,11 @@ class Stages:
     def unlabelled(self, step: int) -> UnlabelledBatch:
         """The unlabelled batch of a step."""
         if self._feed is None:
-            self._feed = Prefetch(self._make_feed())
+            self._maker = self._make_feed()
+            self._feed = Prefetch(self._maker)
         return self._feed(step - self.schedule.teacher)
 
-    def _make_feed(self) -> UnlabelledFeed:
+    def _make_feed(self) -> Feed:
         method, t = self.recipe.method, self.recipe.training
         if not isinstance(method, Guided):
             raise TypeError("a supervised run asked for unlabelled images")
@@ -242,7 +242,7 @@ class Stages:
         geometry, pool = plan.geometry_of(self.recipe), self._pool()
         strong = STRONG.scaled(method.strength)
         if pool is None:
-            return UnlabelledFeed(self._source(), size, seed, geometry, strong)
+            return self._source().feed(size, geometry, strong)
         chosen = plan.filter_of(method, self.state.facts.sharpness)
         donors = donors_of(self.data.labelled) if method.copy_paste else ()
         return PooledFeed(
@@ -251,9 +251,10 @@ class Stages:
 
     def _drop_feed(self) -> None:
         self._waited = self.waited
-        if self._feed is not None:
+        if self._feed is not None and self._maker is not None:
             self._feed.close()
-        self._feed = None
+            self._maker.close()
+        self._feed = self._maker = None
 
     def close(self) -> None:
         """Stop making batches ahead."""

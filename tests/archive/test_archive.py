@@ -15,9 +15,9 @@ from PIL import Image as Picture
 
 from organoseg.archive import (
     Archive,
+    FolderArchive,
     create_archive,
     create_archive_from_images,
-    open_unlabelled,
 )
 from organoseg.core import DataError, Image, RunError, UsageError
 
@@ -248,8 +248,8 @@ def test_damaged_metadata_of_an_image_are_named(damaged: Path) -> None:
 
 
 def test_a_plain_folder_serves_as_an_archive(folder: Path, tmp_path: Path) -> None:
-    plain = open_unlabelled(folder)
-    archive = open_unlabelled(create_archive([folder], tmp_path / "a.zarr").path)
+    plain = FolderArchive.open(folder)
+    archive = create_archive([folder], tmp_path / "a.zarr")
     assert len(plain) == len(archive) == 3
     for index, (one, other) in enumerate(zip(plain.entries, archive.entries, strict=True)):
         assert (one.name, one.group, one.pixel_hash) == (other.name, other.group, other.pixel_hash)
@@ -262,13 +262,13 @@ def test_a_plain_folder_serves_as_an_archive(folder: Path, tmp_path: Path) -> No
 def test_a_folder_with_a_bad_file_warns_and_without_a_good_one_fails(folder: Path) -> None:
     spoil(folder / "A01" / "two.tif")
     with pytest.warns(UserWarning, match="1 files cannot be read"):
-        assert len(open_unlabelled(folder)) == 2
+        assert len(FolderArchive.open(folder)) == 2
     with pytest.raises(DataError):
-        open_unlabelled(folder / "nowhere")
+        FolderArchive.open(folder / "nowhere")
     for file in folder.rglob("*.*"):
         spoil(file)
     with pytest.warns(UserWarning, match="4 files"), pytest.raises(DataError, match="can be read"):
-        open_unlabelled(folder)
+        FolderArchive.open(folder)
 
 
 def test_real_16_bit_wells_come_back(shared: Path, tmp_path: Path) -> None:

@@ -154,9 +154,34 @@ def test_missing_chunks_of_a_store_are_not_archived_as_zeros(tmp_path: Path) -> 
 
     zarr.create_array(tmp_path / "s.zarr", data=pixels(0), chunks=(12, 30))
     (tmp_path / "s.zarr/c/1/0").unlink()
-    with pytest.raises(DataError, match="c/1/0"):
+    with pytest.raises(DataError, match=r"c/1/0.*--absent fill"):
         create_archive([tmp_path / "s.zarr"], tmp_path / "a.zarr")
     assert [p.name for p in tmp_path.iterdir()] == ["s.zarr"]
+    filled = create_archive([tmp_path / "s.zarr"], tmp_path / "a.zarr", absent="fill")
+    expected = pixels(0)
+    expected[12:] = 0
+    assert np.array_equal(filled.read(0).pixels, expected)
+
+
+def test_a_damaged_chunk_is_never_filled(tmp_path: Path) -> None:
+    import zarr
+
+    zarr.create_array(tmp_path / "s.zarr", data=pixels(0), chunks=(12, 30))
+    (tmp_path / "s.zarr/c/1/0").write_bytes(b"no chunk")
+    with pytest.raises(DataError, match="c/1/0"):
+        create_archive([tmp_path / "s.zarr"], tmp_path / "a.zarr", absent="fill")
+
+
+def test_a_store_behind_a_url_becomes_an_archive_here(tmp_path: Path) -> None:
+    import zarr
+
+    root = zarr.open_group("memory://create/lab.zarr", mode="w")
+    root.create_array("one", data=pixels(0, (3, 24, 30)), chunks=(1, 12, 30))
+    archive = create_archive(["memory://create/lab.zarr"], tmp_path / "a.zarr")
+    assert [np.array_equal(archive.read(z).pixels, pixels(0, (3, 24, 30))[z]) for z in range(3)]
+    with pytest.raises(DataError, match="memory://create/none"):
+        create_archive(["memory://create/none.zarr"], tmp_path / "b.zarr")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.zarr"]
 
 
 @pytest.mark.parametrize("what", ["line", "object", "empty"])

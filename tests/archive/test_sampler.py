@@ -80,6 +80,29 @@ def test_stream_is_the_same_for_all_workers_and_after_a_resume(tmp_path: Path) -
     assert [facts(s) for s in take(Sampler(manifest, crop=48, seed=5), 0, 300)] != whole
 
 
+@pytest.mark.parametrize("layout", ["shards", "chunks", "version 2", "gzip"])
+def test_zarrs_gives_the_very_samples(tmp_path: Path, layout: str) -> None:
+    pytest.importorskip("zarrs", reason="the accelerator zarrs (extra 'fast') is not installed")
+    manifest, _ = stored(tmp_path, layout)
+    plain, fast = (
+        take(Sampler(manifest, crop=24, seed=5, accelerator=name), 3, 40)  # type: ignore[arg-type]
+        for name in ("zarr", "zarrs")
+    )
+    assert [facts(s) for s in plain] == [facts(s) for s in fast]
+
+
+@pytest.mark.parametrize("accelerator", ["zarr", "zarrs"])
+def test_zarrs_invents_nothing_either(tmp_path: Path, accelerator: str) -> None:
+    if accelerator == "zarrs":
+        pytest.importorskip("zarrs", reason="the accelerator zarrs (extra 'fast') is not installed")
+    manifest, _ = stored(tmp_path, "chunks")
+    chunks = sorted(p for p in (tmp_path / "a.zarr/images/0/c").rglob("*") if p.is_file())
+    chunks[0].unlink()
+    sampler = Sampler(manifest, crop=24, seed=5, z="any", accelerator=accelerator)  # type: ignore[arg-type]
+    assert all((s.pixels > 0).all() for s in take(sampler, 0, 600))
+    assert len(sampler.quarantined) == 1
+
+
 def test_small_plane_is_taken_whole_and_never_padded(tmp_path: Path) -> None:
     manifest, _ = stored(tmp_path)
     assert Sampler(manifest, crop=500, seed=0)[3].pixels.shape == (120, 90)

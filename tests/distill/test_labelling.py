@@ -45,7 +45,7 @@ def test_views_of_any_size_and_turn_come_back_to_the_image(zooms: tuple[float, .
 
 def pool_of(scores: list[float]) -> Pool:
     masks = [Mask(0, 0, np.ones((4, 4), bool)) for _ in scores]
-    return Pool((0,), (Instances.from_masks((100, 100), masks, scores=scores),))
+    return Pool((0,), (Instances.from_masks((100, 100), masks, scores=scores),), ("an image",))
 
 
 def test_the_pool_expects_as_many_organoids_as_its_scores_are_worth() -> None:
@@ -70,7 +70,7 @@ def test_the_sharpness_matches_the_count_or_stays_in_its_bounds(
 
 
 def test_an_empty_pool_is_no_reason_to_fail() -> None:
-    assert matching_sharpness(Pool((), ()), 1e-4, 1, 6) == 1
+    assert matching_sharpness(Pool((), (), ()), 1e-4, 1, 6) == 1
 
 
 def test_a_strength_of_0_leaves_the_pixels_and_1_is_the_preset() -> None:

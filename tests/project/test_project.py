@@ -80,7 +80,14 @@ def test_data_cards_have_facts_and_sections(repository: Path, name: str) -> None
 
 
 @pytest.mark.parametrize(
-    "name", ["README.md", "docs/architecture.md", "docs/benchmarks.md", "docs/experiments.md"]
+    "name",
+    [
+        "README.md",
+        "docs/architecture.md",
+        "docs/archive.md",
+        "docs/benchmarks.md",
+        "docs/experiments.md",
+    ],
 )
 def test_links_lead_somewhere(repository: Path, name: str) -> None:
     page = repository / name
