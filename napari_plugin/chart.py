@@ -28,7 +28,7 @@ class Chart(QWidget):
         self.losses, self.precisions, self.steps = list(losses), list(precisions), steps
         self.update()
 
-    def paintEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+    def paintEvent(self, event: Any) -> None:
         """Draw."""
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
@@ -54,7 +54,9 @@ class Chart(QWidget):
         painter.drawText(QRectF(0, area.top(), 34, 16), align.AlignRight, f"{top:.3g}")
         painter.drawText(QRectF(0, area.bottom() - 14, 34, 16), align.AlignRight, "0")
         painter.setPen(QColor(PRECISION))
-        best = f"AP, now {self.precisions[-1][1]:.3f}" if self.precisions else "AP, not yet measured"
+        best = (
+            f"AP, now {self.precisions[-1][1]:.3f}" if self.precisions else "AP, not yet measured"
+        )
         painter.drawText(above, align.AlignRight, best)
         edge = self.width() - 30
         painter.drawText(QRectF(edge, area.top(), 30, 16), align.AlignLeft, "1")

@@ -1,4 +1,4 @@
-"""Thin outlines of many organoids in one small label image: overlapping outlines cross, and none hides another. No Qt."""
+"""Thin outlines of many organoids in one label image: where organoids overlap, their lines cross. No Qt."""
 
 from __future__ import annotations
 

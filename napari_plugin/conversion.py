@@ -50,11 +50,13 @@ def as_image(plane: Any, size: tuple[float, float] | None, name: str) -> Image:
     """One plane as an Image; colour becomes grey, whole numbers become uint8 or uint16 where they fit."""
     pixels = np.asarray(plane)
     if pixels.ndim == 3:
-        pixels = pixels[..., :3].astype(np.float32) @ np.float32([0.299, 0.587, 0.114])
+        pixels = pixels[..., :3].astype(np.float32) @ np.array([0.299, 0.587, 0.114], np.float32)
     if pixels.dtype.kind in "bui" and pixels.dtype not in (np.uint8, np.uint16):
         low, high = int(pixels.min()), int(pixels.max())
-        small = 0 <= low and high <= np.iinfo(np.uint16).max
-        pixels = pixels.astype(np.uint8 if pixels.dtype == bool else np.uint16 if small else np.float32)
+        small = low >= 0 and high <= np.iinfo(np.uint16).max
+        pixels = pixels.astype(
+            np.uint8 if pixels.dtype == bool else np.uint16 if small else np.float32
+        )
     elif pixels.dtype.kind == "f":
         pixels = pixels.astype(np.float32, copy=False)
     return Image(pixels, pixel_size=size, name=name)

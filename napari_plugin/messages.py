@@ -24,7 +24,9 @@ def explain(error: BaseException) -> str:
         text = str(error)
         return text[:1].upper() + text[1:]
     if isinstance(error, MemoryError):
-        return "The computer has run out of memory. Close other programs, or choose a smaller image."
+        return (
+            "The computer has run out of memory. Close other programs, or choose a smaller image."
+        )
     return f"Unexpected fault: {type(error).__name__}: {error}"
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import yaml
 
 from organoseg.core import DataError
-from organoseg_napari import settings
+
+from . import settings
 
 DESCRIPTION = "model.yaml"
 _NEARBY = ("*/model", "runs/*/model", "demo/*/model", "demo/*/*/model")
@@ -39,7 +40,14 @@ def describe(folder: Path) -> KnownModel:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))
         engine, created = str(said["engine"]), str(said["created"])
         trained = said.get("trained_with") or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, AttributeError) as error:
+    except (
+        OSError,
+        UnicodeDecodeError,
+        yaml.YAMLError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
         raise DataError(
             "The model's description cannot be read", where=path, remedy="Copy the model again"
         ) from error
@@ -47,7 +55,9 @@ def describe(folder: Path) -> KnownModel:
     title = folder.parent.name if folder.name in ("model", "student") else folder.name
     images = trained.get("labelled_images") if isinstance(trained, dict) else None
     learnt = f"{images} labelled images, " if images is not None else ""
-    return KnownModel(folder, title or str(folder), f"{engine}, {learnt}made {created[:10]}\n{folder}")
+    return KnownModel(
+        folder, title or str(folder), f"{engine}, {learnt}made {created[:10]}\n{folder}"
+    )
 
 
 def known_models() -> list[KnownModel]:

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import DataError, RunError, UsageError
-from organoseg_napari.conversion import LayerData
+
+from .conversion import LayerData
 
 #: Levels are made until the larger side is at most this, in px.
 _SMALLEST = 512
@@ -75,7 +76,7 @@ def layers(folder: Path) -> list[LayerData]:
 def _whole(array: Any, group: Path) -> NDArray[Any]:
     try:
         data = np.asarray(array[...])
-    except Exception as error:  # noqa: BLE001 (each codec has errors of its own)
+    except Exception as error:
         raise DataError(f"The label image cannot be read: {error}", where=group) from error
     if data.dtype.kind not in "iu":
         raise DataError(f"Labels are whole numbers, not {data.dtype}", where=group)
@@ -93,7 +94,7 @@ def _levels(folder: Path) -> tuple[list[Any], dict[str, Any]]:
         known = {step["type"]: step.get(step["type"]) for step in steps}
         paths = [str(d["path"]) for d in scales["datasets"]]
         arrays = [zarr.open_array(str(folder / path), mode="r") for path in paths]
-    except Exception as error:  # noqa: BLE001 (zarr's own errors are many)
+    except Exception as error:
         raise DataError(
             f"The OME-Zarr metadata cannot be read: {type(error).__name__}: {error}", where=folder
         ) from error
@@ -113,7 +114,7 @@ def _without_channel(ndim: int, folder: Path, state: dict[str, Any]) -> dict[str
     if "c" not in axes or len(axes) != ndim:
         return state
     c = axes.index("c")
-    cut = {
+    cut: dict[str, Any] = {
         key: (*state[key][:c], *state[key][c + 1 :])
         for key in ("axis_labels", "scale", "translate", "units")
         if key in state

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from organoseg.core import DataError
-from organoseg_napari import messages
-from organoseg_napari.conversion import LayerData, labels_layer
+
+from . import messages
+from .conversion import LayerData, labels_layer
 
 Reader = Callable[[Any], list[LayerData]]
 #: More images than this are for the review, which shows one after the other.
 MOST = 20
 
 
-def instances_reader(path: str | Path | Sequence[str | Path]) -> Reader | None:
+def instances_reader(path: Any) -> Reader | None:
     """napari's question whether we read ``path``: one JSON file with images and annotations."""
     if isinstance(path, list | tuple) or Path(path).suffix.lower() != ".json":
         return None
@@ -74,9 +75,9 @@ def _image_beside(folder: Path, name: str) -> tuple[Any, tuple[float, float] | N
     return None
 
 
-def ome_zarr_reader(path: str | Path | Sequence[str | Path]) -> Reader | None:
+def ome_zarr_reader(path: Any) -> Reader | None:
     """napari's question whether we read ``path``: an OME-Zarr folder that has labels, or is a label image."""
-    from organoseg_napari import ome_zarr
+    from . import ome_zarr
 
     if isinstance(path, list | tuple) or not Path(path).is_dir():
         return None
@@ -90,6 +91,6 @@ def read_ome_zarr(path: str | Path) -> list[LayerData]:
     labels are a copy. The store is never written to; save the copy elsewhere. DataError when metadata or pixels
     are damaged.
     """
-    from organoseg_napari import ome_zarr
+    from . import ome_zarr
 
     return ome_zarr.layers(Path(path))

@@ -25,7 +25,9 @@ def recipe_for(source: Path, out: Path) -> Path:
     data = _parts(folder.resolve())
     recipe = out.with_name(f"{out.name}.recipe.yaml")
     text = yaml.safe_dump({"data": data, "method": {"name": "supervised"}}, sort_keys=False)
-    write_text(recipe, f"# Written by the napari plugin; change it and train again as you like.\n{text}")
+    write_text(
+        recipe, f"# Written by the napari plugin; change it and train again as you like.\n{text}"
+    )
     return recipe
 
 

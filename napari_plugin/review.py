@@ -10,13 +10,14 @@ from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
 
 from organoseg.core import Image, OrganosegError, UsageError
-from organoseg_napari import messages, settings
-from organoseg_napari.actions import ACTIONS, ALSO
-from organoseg_napari.contours import CODES, Outlined
-from organoseg_napari.cutting import split
-from organoseg_napari.desk import Desk, Item
-from organoseg_napari.review_layers import EDIT, OUTLINES, Canvas
-from organoseg_napari.review_panel import Panel
+
+from . import messages, settings
+from .actions import ACTIONS, ALSO
+from .contours import CODES, Outlined
+from .cutting import split
+from .desk import Desk, Item
+from .review_layers import EDIT, OUTLINES, Canvas
+from .review_panel import Panel
 
 if TYPE_CHECKING:
     import napari
@@ -25,7 +26,9 @@ _CLOSED = (
     "Open what is to be reviewed: results of a segmentation, a folder of images, an archive, or a review that was "
     "begun. The images themselves are never changed."
 )
-_DRAWING = "Paint the organoid that was missed (keys: 2 paint, 1 erase, 4 fill). Then press {accept}."
+_DRAWING = (
+    "Paint the organoid that was missed (keys: 2 paint, 1 erase, 4 fill). Then press {accept}."
+)
 _JUDGE = (
     "Is the yellow organoid, number {number}, outlined well?\n"
     "{accept} yes · {reject} no organoid at all · or mend it first: 2 paint, 1 erase, Space+drag moves."
@@ -74,7 +77,7 @@ class ReviewWidget(QWidget):
     @messages.told
     def open(self, path: Path) -> None:
         """Open a review, or begin one beside what was chosen."""
-        from organoseg_napari.desk import open_desk
+        from .desk import open_desk
 
         self.use(open_desk(path, settings.reviewer(), settings.random_share()))
 
@@ -183,7 +186,9 @@ class ReviewWidget(QWidget):
         """Take back the last action, also from before napari was closed."""
         words: list[str | None] = []
         self._then(lambda: words.append(self._ready().undo()), force=True)
-        self._say(f"Taken back: {words[0]}." if words[0] else "There is nothing to take back.", True)
+        self._say(
+            f"Taken back: {words[0]}." if words[0] else "There is nothing to take back.", True
+        )
 
     @messages.told
     def redo(self) -> None:
@@ -236,7 +241,9 @@ class ReviewWidget(QWidget):
             inside = y0 <= y < y1 and x0 <= x < x1 and item.mask.bits[y - y0, x - x0]
             if inside and number != but and item.state != "rejected":
                 hits.append((item.mask.area, number))
-        return min(hits)[1] if hits else None  # the smallest: what lies on top is easier to point at
+        return (
+            min(hits)[1] if hits else None
+        )  # the smallest: what lies on top is easier to point at
 
     def _painted(self) -> None:
         """After each stroke: what is painted goes to disk."""
@@ -245,7 +252,9 @@ class ReviewWidget(QWidget):
         if desk is None:
             return
         if mask is None:
-            self._say("Nothing is left of it. Press {delete} to delete it, or {undo} to take it back.")
+            self._say(
+                "Nothing is left of it. Press {delete} to delete it, or {undo} to take it back."
+            )
             return
         try:
             if self.canvas.number is None:
@@ -307,9 +316,7 @@ class ReviewWidget(QWidget):
         for box in boxes:
             self.canvas.redraw(outlined, [box])
         if before.keys() != now.keys():
-            self.canvas.number_all(
-                {n: Outlined(item.mask, 1) for n, item in now.items()}
-            )
+            self.canvas.number_all({n: Outlined(item.mask, 1) for n, item in now.items()})
 
     def _redraw_outlines(self) -> None:
         self._draw_changes(self._items, set(self._items))
@@ -337,7 +344,7 @@ class ReviewWidget(QWidget):
         self.canvas.bind({**chosen, **also})
         self.panel.show_keys(settings.keys())
 
-    def keyPressEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+    def keyPressEvent(self, event: Any) -> None:
         """The same keys while the panel has the keyboard."""
         pressed = QKeySequence(event.key()).toString()
         for name, key in settings.keys().items():
@@ -358,7 +365,7 @@ class ReviewWidget(QWidget):
         words = self._ready().export(folder)
         self._say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
 
-    def closeEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+    def closeEvent(self, event: Any) -> None:
         """Let go of the review; everything is on disk already."""
         if self.desk is not None:
             self.desk.close()

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import Image, Mask
-from organoseg_napari import contours
-from organoseg_napari.contours import Box, Outlined
+
+from . import contours
+from .contours import Box, Outlined
 
 if TYPE_CHECKING:
     import napari
@@ -38,11 +39,12 @@ class Canvas:
     keys: Mapping[str, Callable[[], None]] = field(default_factory=dict)
     origin: tuple[int, int] = (0, 0)
     number: int | None = None
+    _made: dict[str, Any] = field(default_factory=dict)
 
     def layer(self, name: str) -> Any:
         """One of our layers; None where the user has removed it."""
-        found = self.viewer.layers[name] if name in self.viewer.layers else None
-        return found if found is not None and found.metadata.get(OURS) else None
+        found = self._made.get(name)
+        return found if found is not None and found in self.viewer.layers else None
 
     # -- an image -------------------------------------------------------------------------------
 
@@ -70,7 +72,7 @@ class Canvas:
             layer = self.viewer.add_image(
                 pixels, name=IMAGE, metadata={OURS: True}, contrast_limits=limits, **place
             )
-            self._bind(layer)
+            self._adopt(IMAGE, layer)
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
             return
         layer.data = pixels
@@ -82,7 +84,11 @@ class Canvas:
         if layer is None:
             from napari.utils.colormaps import DirectLabelColormap
 
-            colours = {None: "transparent", 0: "transparent", **contours.COLOURS}
+            colours: dict[int | None, str] = {
+                None: "transparent",
+                0: "transparent",
+                **contours.COLOURS,
+            }
             layer = self.viewer.add_labels(
                 drawn,
                 name=OUTLINES,
@@ -91,7 +97,7 @@ class Canvas:
                 colormap=DirectLabelColormap(color_dict=colours),
                 **place,
             )
-            self._bind(layer)
+            self._adopt(OUTLINES, layer)
         else:
             layer.data = drawn
             layer.scale, layer.units = place["scale"], place["units"]
@@ -127,7 +133,7 @@ class Canvas:
             **(place or {}),
         )
         layer.editable = False
-        self._bind(layer)
+        self._adopt(NUMBERS, layer)
 
     def redraw(self, organoids: Mapping[int, Outlined], boxes: Iterable[Box]) -> None:
         """Draw the outlines anew where something has changed."""
@@ -157,12 +163,14 @@ class Canvas:
                 np.zeros((8, 8), np.uint8),
                 name=EDIT,
                 metadata={OURS: True},
-                opacity=0.45,
+                opacity=0.3,
                 colormap=DirectLabelColormap(color_dict=_EDIT_COLOURS),
                 **place,
             )
             layer.events.paint.connect(lambda *_: self.painted())
-            self._bind(layer)
+            self._adopt(EDIT, layer)
+            # The numbers are read through it.
+            self.viewer.layers.move(self.viewer.layers.index(layer), -2)
         layer.scale, layer.units = place["scale"], place["units"]
         self.viewer.layers.selection.active = layer
         return layer
@@ -231,7 +239,7 @@ class Canvas:
         window = np.asarray(self._canvas_size(), float)
         on_screen = size * camera.zoom
         if not 0.08 * window.min() < on_screen < 0.8 * window.min():
-            camera.zoom = 0.3 * window.min() / size
+            camera.zoom = 0.25 * window.min() / size
         centre = np.array([(y0 + y1) / 2 * step[0], (x0 + x1) / 2 * step[1]])
         away = np.abs(centre - np.asarray(camera.center[-2:])) * camera.zoom
         if (away + on_screen / 2 > 0.45 * window).any():
@@ -264,6 +272,12 @@ class Canvas:
                 for key in old:
                     layer.bind_key(key, None, overwrite=True)
                 self._bind(layer)
+
+    def _adopt(self, name: str, layer: Any) -> Any:
+        """Remember a layer as ours, whatever the user may call it, and give it our keys."""
+        self._made[name] = layer
+        self._bind(layer)
+        return layer
 
     def _bind(self, layer: Any) -> None:
         for key, slot in self.keys.items():

@@ -21,11 +21,11 @@ from qtpy.QtWidgets import (
 )
 from superqt import QCollapsible
 
-from organoseg_napari import settings
-from organoseg_napari.actions import ACTIONS, TAKEN, Action
-from organoseg_napari.contours import CODES, COLOURS
-from organoseg_napari.desk import Item, Place
-from organoseg_napari.widgets import button, note
+from . import settings
+from .actions import ACTIONS, TAKEN, Action
+from .contours import CODES, COLOURS
+from .desk import Item, Place
+from .widgets import button, note
 
 _COLUMNS = ("no.", "state", "score", "why now")
 _GROUPS = ("judge", "change", "look", "image")
@@ -49,15 +49,15 @@ class QueueModel(QAbstractTableModel):
         self.items = items
         self.endResetModel()
 
-    def rowCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802 (Qt's name)
+    def rowCount(self, parent: QModelIndex | None = None) -> int:
         """Organoids."""
         return len(self.items)
 
-    def columnCount(self, parent: QModelIndex | None = None) -> int:  # noqa: N802 (Qt's name)
+    def columnCount(self, parent: QModelIndex | None = None) -> int:
         """Number, state, score, reason."""
         return len(_COLUMNS)
 
-    def headerData(self, section: int, side: Any, role: int = 0) -> Any:  # noqa: N802 (Qt's name)
+    def headerData(self, section: int, side: Any, role: int = 0) -> Any:
         """Names of the columns."""
         across = side == Qt.Orientation.Horizontal
         return _COLUMNS[section] if across and role == Qt.ItemDataRole.DisplayRole else None
@@ -82,8 +82,12 @@ class Panel(QWidget):
 
     def __init__(self, slots: Mapping[str, Callable[[], None]], parent: QWidget) -> None:
         super().__init__(parent)
-        self.open = button("Open…", lambda: None, "Results, a folder of images, an archive, a review")
-        self.export = button("Use for training…", lambda: None, "Adds what you reviewed to a data set")
+        self.open = button(
+            "Open…", lambda: None, "Results, a folder of images, an archive, a review"
+        )
+        self.export = button(
+            "Use for training…", lambda: None, "Adds what you reviewed to a data set"
+        )
         self.where = note()
         self.progress = QProgressBar()
         self.progress.setFormat("%v of %m judged")
@@ -144,7 +148,9 @@ class Panel(QWidget):
         return folded
 
     def _rebind(self, action: Action, field: QKeySequenceEdit) -> None:
-        key = field.keySequence().toString().replace("Ctrl+", "Control-").replace("Shift+", "Shift-")
+        key = (
+            field.keySequence().toString().replace("Ctrl+", "Control-").replace("Shift+", "Shift-")
+        )
         others = {k for name, k in settings.keys().items() if name != action.name}
         if not key or key in others or key in TAKEN or "," in key:
             taken = f"{key} is used already, by another action or by napari." if key else "No key."

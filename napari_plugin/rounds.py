@@ -51,14 +51,10 @@ def _verdict(gain: float, worst: float, best: float) -> str:
             return "The round has paid. Another one is likely to be worth it."
         return "Better, but hardly to be seen. Another round of the same kind is not worth much."
     if best < 0:
-        return (
-            "Worse than before: keep the model you had, and look whether the last corrections are right."
-        )
+        return "Worse than before: keep the model you had, and look whether the last corrections are right."
     if best < SMALL:
         return "No better. Another round of the same kind is not worth it; correct other kinds of images."
-    return (
-        "These held-out images are too few to tell. Outline more of them before you judge another round."
-    )
+    return "These held-out images are too few to tell. Outline more of them before you judge another round."
 
 
 def duration(seconds: float) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
-from organoseg_napari.conversion import LayerData, labels_layer
+from .conversion import LayerData, labels_layer
 
 SEED = 5
 #: Pixel size of the samples in µm: that of a 4x objective, so that the scale bar says something likely.
@@ -32,7 +34,7 @@ def outlined_organoids() -> list[LayerData]:
     from organoseg.dataset.synthetic import make_image
 
     drawn = make_image(SEED, _spec())
-    spatial = {"scale": PIXEL, "units": _UNITS}
+    spatial: dict[str, Any] = {"scale": PIXEL, "units": _UNITS}
     truth = labels_layer(
         [drawn.instances], "synthetic organoids (truth)", names=(drawn.image.name,), **spatial
     )

@@ -18,10 +18,11 @@ from qtpy.QtWidgets import (
 )
 
 from organoseg.core import UsageError
-from organoseg_napari import messages, models
-from organoseg_napari.conversion import labels_layer, pixel_size, planes
-from organoseg_napari.segment_work import Loaded, Order, Outcome, segment
-from organoseg_napari.widgets import LayerChoice, button, note
+
+from . import messages, models
+from .conversion import labels_layer, pixel_size, planes
+from .segment_work import Loaded, Order, Outcome, segment
+from .widgets import LayerChoice, button, note
 
 if TYPE_CHECKING:
     import napari
@@ -220,7 +221,7 @@ class SegmentWidget(QWidget):
         if self.worker is not None:
             self._finish("Stopped.")
 
-    def closeEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+    def closeEvent(self, event: Any) -> None:
         """Stop the work and stop listening to the viewer."""
         self.cancel()
         self.image.forget()

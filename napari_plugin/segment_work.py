@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from organoseg.core import Instances
-from organoseg_napari.conversion import as_image
+
+from .conversion import as_image
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from organoseg.core import DataError, read_json, write_json
-from organoseg_napari.actions import ACTIONS
+
+from .actions import ACTIONS
 
 _FILE = "napari.json"
 

@@ -20,11 +20,12 @@ from qtpy.QtWidgets import (
 )
 
 from organoseg.core import UsageError
-from organoseg_napari import jobs, messages, models, rounds, settings
-from organoseg_napari.chart import Chart
-from organoseg_napari.conversion import labels_layer
-from organoseg_napari.recipes import recipe_for
-from organoseg_napari.widgets import button, note
+
+from . import jobs, messages, models, rounds, settings
+from .chart import Chart
+from .conversion import labels_layer
+from .recipes import recipe_for
+from .widgets import button, note
 
 if TYPE_CHECKING:
     import napari
@@ -58,7 +59,9 @@ class TrainWidget(QWidget):
         self.start = button("Train", self.run, "Starts a process of its own.")
         self.watch_again = button("Watch a run…", self.ask_for_run, "One started earlier.")
         self.stop = button("Stop", self.cancel, "Writes a checkpoint first; it can go on later.")
-        self.judge = button("Was it worth it?", self.ask_for_verdict, "Compares on held-out images.")
+        self.judge = button(
+            "Was it worth it?", self.ask_for_verdict, "Compares on held-out images."
+        )
         self.progress = QProgressBar()
         self.chart = Chart()
         self.status = note(_HINT)
@@ -207,7 +210,9 @@ class TrainWidget(QWidget):
         if before is not None and before.resolve() == (out / "model").resolve():
             before = None
         worker = create_worker(rounds.judge, out, before, _start_thread=False, _ignore_errors=True)
-        worker.yielded.connect(lambda done: self.verdict.setText(f"Looking: {done[0]} of {done[1]}…"))
+        worker.yielded.connect(
+            lambda done: self.verdict.setText(f"Looking: {done[0]} of {done[1]}…")
+        )
         worker.returned.connect(self._show_verdict)
         worker.errored.connect(self._failed)
         worker.finished.connect(self._judged)
@@ -232,7 +237,7 @@ class TrainWidget(QWidget):
         self.worker = None
         self._show_buttons()
 
-    def closeEvent(self, event: Any) -> None:  # noqa: N802 (Qt's name)
+    def closeEvent(self, event: Any) -> None:
         """Stop watching; the training goes on."""
         self._timer.stop()
         if self.worker is not None:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from organoseg.core import DataError, atomic_write, write_text
-from organoseg_napari.conversion import KEY, instances_of, pixel_size
+
+from .conversion import KEY, instances_of, pixel_size
 
 
 def write_instances_json(path: str | Path, data: Any, state: dict[str, Any]) -> list[str]:
@@ -66,7 +67,7 @@ def write_ome_zarr(path: str | Path, data: Any, state: dict[str, Any]) -> list[s
 
     UsageError when there is something of this name; DataError on labels that are not whole numbers from 0.
     """
-    from organoseg_napari import ome_zarr
+    from . import ome_zarr
 
     labels = _whole(data, state)
     ndim = labels.ndim

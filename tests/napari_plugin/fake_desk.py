@@ -24,7 +24,8 @@ class FakeDesk:
         rng = np.random.default_rng(0)
         self.read_only = ""
         self.images = [
-            Image(rng.integers(0, 255, shape, dtype=np.uint8), name=f"{n}.tif") for n in range(images)
+            Image(rng.integers(0, 255, shape, dtype=np.uint8), name=f"{n}.tif")
+            for n in range(images)
         ]
         first = [disc(60, 60, 25, shape), disc(60, 95, 25, shape), disc(150, 180, 12, shape)]
         self.all = [
