@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
+import logging
 from collections.abc import Callable
 from typing import Any, TypeVar
 
 from organoseg.core import OrganosegError
 
+_LOG = logging.getLogger(__name__)
 Slot = TypeVar("Slot", bound=Callable[..., Any])
 
 TORCH_ABSENT = (
@@ -27,6 +29,7 @@ def explain(error: BaseException) -> str:
         return (
             "The computer has run out of memory. Close other programs, or choose a smaller image."
         )
+    _LOG.error("unexpected fault", exc_info=error)  # napari keeps its log: Help > Show logs
     return f"Unexpected fault: {type(error).__name__}: {error}"
 
 

@@ -27,7 +27,7 @@ IMAGE, OUTLINES, NUMBERS, EDIT = (
 OURS = "organoseg review"
 #: The organoid is painted in a window around it: cost does not grow with the image.
 _LEAST_WINDOW, _MOST_WINDOW = 384, 2048
-_EDIT_COLOURS = {None: "transparent", 0: "transparent", 1: "#ffe14d"}
+_EDIT_COLOURS: dict[int | None, str] = {None: "transparent", 0: "transparent", 1: "#ffe14d"}
 
 
 @dataclass(eq=False)

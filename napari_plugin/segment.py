@@ -164,7 +164,6 @@ class SegmentWidget(QWidget):
         worker.yielded.connect(lambda done: self._done(done, len(order.planes)))
         worker.returned.connect(lambda outcome: self._show(layer, outcome))
         worker.aborted.connect(lambda: self._finish("Stopped. Nothing was changed."))
-        worker.errored.connect(self._failed)
         worker.finished.connect(self._over)
         self.worker = worker
         self.show_state()
@@ -183,6 +182,10 @@ class SegmentWidget(QWidget):
             self.status.setText(f"Segmenting image {done + 1} of {total}…")
 
     def _show(self, layer: Any, outcome: Outcome) -> None:
+        if outcome.error is not None:
+            self._finish(messages.explain(outcome.error))
+            messages.fault(outcome.error)
+            return
         count = sum(len(part) for part in outcome.found)
         # napari has no scale for the colour axis of a photograph.
         places = layer.ndim
@@ -206,10 +209,6 @@ class SegmentWidget(QWidget):
         self._finish("\n".join([text, *outcome.remarks]))
         for remark in outcome.remarks:
             messages.warn(remark)
-
-    def _failed(self, error: BaseException) -> None:
-        self._finish(messages.explain(error))
-        messages.fault(error)
 
     def _finish(self, text: str) -> None:
         self.worker = None

@@ -47,18 +47,26 @@ class Loaded:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """The organoids of each plane, and what the user should know of them."""
+    """The organoids of each plane, what the user should know of them, and why it came to nothing."""
 
     found: list[Instances]
     remarks: list[str] = field(default_factory=list)
+    error: Exception | None = None
 
 
 def segment(order: Order, loaded: Loaded) -> Generator[int, None, Outcome]:
     """Segment the planes; yields how many are done, which is where it can be stopped.
 
-    torch is loaded here and nowhere before. Raises what `organoseg.load_model` and `Model.segment` raise, and
-    ModuleNotFoundError where torch is absent.
+    torch is loaded here and nowhere before. Errors come back as a value: napari 0.9 stumbles over those that a
+    worker with a progress bar throws.
     """
+    try:
+        return (yield from _segment(order, loaded))
+    except Exception as error:  # noqa: BLE001 (the widget tells the user)
+        return Outcome([], error=error)
+
+
+def _segment(order: Order, loaded: Loaded) -> Generator[int, None, Outcome]:
     model = loaded.get(order.model, order.thorough)
     yield 0
     found: list[Instances] = []

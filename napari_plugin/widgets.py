@@ -27,12 +27,16 @@ class LayerChoice(QComboBox):
     def refill(self, event: Any = None) -> None:
         """Read the list of layers anew."""
         before = self.layer()
+        known = [self.itemData(index) for index in range(self.count())]
         self.blockSignals(True)
         self.clear()
         for layer in self._viewer.layers:
             if layer._type_string == self._kind and "organoseg review" not in layer.metadata:
                 self.addItem(layer.name, layer)
         self.choose(before)
+        active = self._viewer.layers.selection.active
+        if not any(_same(active, layer) for layer in known):
+            self.choose(active)  # what was opened last is what the user means
         self.blockSignals(False)
         self.currentIndexChanged.emit(self.currentIndex())
 
@@ -42,7 +46,7 @@ class LayerChoice(QComboBox):
     def choose(self, layer: Any) -> None:
         """Take this layer, where it is in the list."""
         for index in range(self.count()):
-            if self.itemData(index) is layer:
+            if layer is not None and _same(self.itemData(index), layer):
                 self.setCurrentIndex(index)
 
     def layer(self) -> Any:
@@ -55,6 +59,11 @@ class LayerChoice(QComboBox):
         for event in (events.inserted, events.removed, events.reordered):
             event.disconnect(self.refill)
         self._viewer.layers.selection.events.active.disconnect(self._follow)
+
+
+def _same(a: Any, b: Any) -> bool:
+    # napari gives a plugin a new wrapper around a layer at each access, so `is` is never true.
+    return bool(a == b)
 
 
 def button(text: str, slot: Callable[[], Any], tip: str = "") -> QPushButton:

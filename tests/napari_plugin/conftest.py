@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,10 @@ def binding() -> str | None:
     return None
 
 
+# napari reads this once: the tests neither read nor change what the user has set.
+os.environ["NAPARI_CONFIG"] = str(
+    Path(tempfile.mkdtemp(prefix="organoseg-napari-")) / "napari.yaml"
+)
 if "QT_API" not in os.environ and (found := binding()) is not None:
     os.environ["QT_API"] = found
 
@@ -87,7 +92,7 @@ def screen() -> str:
 
 @pytest.fixture(autouse=True)
 def own_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The tests neither read nor change what the user has set."""
+    """A fresh place for what the plugin remembers, and a working folder without models."""
     folder = tmp_path / "settings"
     monkeypatch.setenv("ORGANOSEG_CONFIG_DIR", str(folder))
     monkeypatch.chdir(tmp_path)
