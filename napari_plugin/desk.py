@@ -1,8 +1,9 @@
-"""What the Review widget asks of a review, and the review of `organoseg.review` behind it. No Qt."""
+"""What the Review widget asks of a review; `session_desk` answers with one of `organoseg.review`. No Qt."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 from organoseg.core import Image, Mask
@@ -21,7 +22,7 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the reviewer is. image: from 1; waiting: organoids of the queue that nobody has judged yet."""
+    """Where the reviewer is. image: from 1; waiting: organoids of all images that nobody has judged yet."""
 
     image: int
     images: int
@@ -30,6 +31,7 @@ class Place:
     organoids: int
     waiting: int
     complete: bool
+    seconds_each: float | None = None
 
 
 class Desk(Protocol):
@@ -60,4 +62,5 @@ class Desk(Protocol):
     def complete(self) -> None: ...
     def undo(self) -> str | None: ...
     def redo(self) -> str | None: ...
+    def export(self, dataset: Path) -> str: ...
     def close(self) -> None: ...

@@ -6,43 +6,48 @@ from pathlib import Path
 
 import yaml
 
-from organoseg.core import DataError, write_text
+from organoseg.core import DataError, read_json, write_text
 
-ANNOTATIONS = "instances.json"
+LABELS, IMAGES, SUBSETS = "labels.json", "images", "subsets.json"
 
 
 def recipe_for(source: Path, out: Path) -> Path:
-    """The recipe of a training: ``source`` itself, or one written beside ``out`` for an exported folder.
+    """The recipe of a training: ``source`` itself, or one written beside ``out`` for an exported data set.
 
-    An exported folder has ``train/instances.json`` and, where images were held out, ``validation/instances.json``;
-    a folder with one ``instances.json`` is all for training. DataError when it has neither.
+    Of a data set, groups that were dealt to training are learnt from, those of validation are held out, and those of
+    test are not touched. DataError when it has nothing to learn from.
     """
     if source.suffix.lower() in (".yaml", ".yml"):
         if not source.is_file():
             raise DataError("There is no such recipe", where=source, remedy="Check the path")
         return source
-    folder = source.parent if source.name == ANNOTATIONS else source
-    data = _parts(folder.resolve())
+    folder = (source.parent if source.name == LABELS else source).resolve()
+    if not (folder / LABELS).is_file():
+        raise DataError(
+            "There is nothing to learn from in this folder",
+            where=folder,
+            remedy="Give a recipe (YAML), or a data set that Review has exported to",
+        )
     recipe = out.with_name(f"{out.name}.recipe.yaml")
-    text = yaml.safe_dump({"data": data, "method": {"name": "supervised"}}, sort_keys=False)
+    tree = {"data": _data(folder), "method": {"name": "supervised"}}
+    text = yaml.safe_dump(tree, sort_keys=False)
     write_text(
         recipe, f"# Written by the napari plugin; change it and train again as you like.\n{text}"
     )
     return recipe
 
 
-def _parts(folder: Path) -> dict[str, dict[str, str]]:
-    places = {"labelled": (folder / "train", folder), "validation": (folder / "validation",)}
-    found = {}
-    for key, candidates in places.items():
-        for place in candidates:
-            if (place / ANNOTATIONS).is_file():
-                found[key] = {"annotations": str(place / ANNOTATIONS), "images": str(place)}
-                break
-    if "labelled" not in found:
+def _data(folder: Path) -> dict[str, dict[str, str]]:
+    place = {"annotations": str(folder / LABELS), "images": str(folder / IMAGES)}
+    subsets = read_json(folder / SUBSETS)
+    sides = {key: subsets.get(key) for key in ("train", "validation")}
+    if not sides["train"]:
         raise DataError(
-            "There is nothing to learn from in this folder",
-            where=folder,
-            remedy="Give a recipe (YAML), or a folder that Review has exported to",
+            "No image of this data set is for training",
+            where=folder / SUBSETS,
+            remedy="Review and export more images: of few, all may have been held out",
         )
-    return found
+    data = {"labelled": {**place, "split": f"{folder / SUBSETS}#train"}}
+    if sides["validation"]:
+        data["validation"] = {**place, "split": f"{folder / SUBSETS}#validation"}
+    return data

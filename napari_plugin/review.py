@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     import napari
 
 _CLOSED = (
-    "Open what is to be reviewed: results of a segmentation, a folder of images, an archive, or a review that was "
-    "begun. The images themselves are never changed."
+    "New… begins a review: of the open image and its organoids, of a folder, an archive, or the results of "
+    "`organoseg predict`. Open… goes on with one. Your images are never changed."
 )
 _DRAWING = (
     "Paint the organoid that was missed (keys: 2 paint, 1 erase, 4 fill). Then press {accept}."
@@ -51,9 +51,11 @@ class ReviewWidget(QWidget):
         self._items: dict[int, Item] = {}
         self._shown: int | None = None
         self._before: Any = None
+        self.worker: Any = None
         slots: dict[str, Callable[[], None]] = {a.name: getattr(self, a.name) for a in ACTIONS}
         self.panel = Panel(slots, self)
         self.panel.open.clicked.connect(lambda *_: self.ask_for_project())
+        self.panel.new.clicked.connect(lambda *_: self.ask_for_new())
         self.panel.export.clicked.connect(lambda *_: self.ask_for_export())
         self.panel.picked.connect(self.go_to)
         self.panel.image_step.connect(self.open_image)
@@ -67,19 +69,52 @@ class ReviewWidget(QWidget):
     # -- opening --------------------------------------------------------------------------------
 
     def ask_for_project(self) -> None:
-        """Let the user choose what to review."""
-        folder = QFileDialog.getExistingDirectory(
-            self, "Results, a folder of images, an archive, or a review that was begun"
-        )
+        """Let the user choose a review that was begun."""
+        folder = QFileDialog.getExistingDirectory(self, "The folder of a review")
         if folder:
             self.open(Path(folder))
 
     @messages.told
-    def open(self, path: Path) -> None:
-        """Open a review, or begin one beside what was chosen."""
-        from .desk import open_desk
+    def open(self, folder: Path) -> None:
+        """Open a review that was begun."""
+        from .begin import open_desk
 
-        self.use(open_desk(path, settings.reviewer(), settings.random_share()))
+        desk = open_desk(folder)
+        self.use(desk)
+        if desk.notice:
+            messages.warn(desk.notice)
+
+    @messages.told
+    def ask_for_new(self) -> None:
+        """Ask what is to be reviewed, and begin."""
+        from .new_review import NewReview
+
+        question = NewReview(self.viewer, self)
+        if question.exec():
+            self.begin(question.work())
+
+    def begin(self, work: Callable[[], Any]) -> None:
+        """Make a review beside the window (many images take a while), then open it."""
+        from napari.qt.threading import create_worker
+
+        self._say("The images are being read…")
+        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(self._begun)
+        worker.errored.connect(self._not_begun)
+        self.worker = worker
+        worker.start()
+
+    def _begun(self, begun: Any) -> None:
+        self.worker = None
+        if begun.left_out:
+            shown = "; ".join(f"{name}: {why}" for name, why in begun.left_out[:3])
+            messages.warn(f"{len(begun.left_out)} files are left out: {shown}")
+        self.open(begun.project.folder)
+
+    def _not_begun(self, error: BaseException) -> None:
+        self.worker = None
+        self._say(messages.explain(error))
+        messages.fault(error)
 
     def use(self, desk: Desk) -> None:
         """Show this review."""
@@ -89,8 +124,6 @@ class ReviewWidget(QWidget):
         self._items = {}
         self.refresh()
         self._focus()
-        if desk.read_only:
-            messages.warn(desk.read_only)
 
     def _focus(self) -> None:
         """Keys go to the picture, not to the button that was pressed last."""
@@ -362,8 +395,9 @@ class ReviewWidget(QWidget):
     @messages.told
     def export(self, folder: Path) -> None:
         """Add what was reviewed to a data set."""
-        words = self._ready().export(folder)
-        self._say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
+        self._say(
+            f"{self._ready().export(folder)}\nNext: Layers > Annotate > Train a model, with this folder."
+        )
 
     def closeEvent(self, event: Any) -> None:
         """Let go of the review; everything is on disk already."""

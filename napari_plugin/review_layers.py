@@ -76,7 +76,7 @@ class Canvas:
             self.viewer.layers.move(self.viewer.layers.index(layer), 0)
             return
         layer.data = pixels
-        layer.scale, layer.units = place["scale"], place["units"]
+        _place(layer, place)
         layer.contrast_limits = limits
 
     def _outlines(self, drawn: NDArray[np.uint8], place: dict[str, Any]) -> None:
@@ -100,7 +100,7 @@ class Canvas:
             self._adopt(OUTLINES, layer)
         else:
             layer.data = drawn
-            layer.scale, layer.units = place["scale"], place["units"]
+            _place(layer, place)
         # It is a drawing of the masks, not the masks: painting here would be lost.
         layer.editable = False
 
@@ -118,7 +118,7 @@ class Canvas:
             layer.data = centres
             layer.features = table
             if place is not None:
-                layer.scale, layer.units = place["scale"], place["units"]
+                _place(layer, place)
             layer.text.visible = True
             return
         layer = self.viewer.add_points(
@@ -171,8 +171,9 @@ class Canvas:
             self._adopt(EDIT, layer)
             # The numbers are read through it.
             self.viewer.layers.move(self.viewer.layers.index(layer), -2)
-        layer.scale, layer.units = place["scale"], place["units"]
-        self.viewer.layers.selection.active = layer
+        _place(layer, place)
+        if self.viewer.layers.selection.active != layer:
+            self.viewer.layers.selection.active = layer
         return layer
 
     def edit(self, number: int | None, mask: Mask | None, shape: tuple[int, int]) -> None:
@@ -293,3 +294,11 @@ class Canvas:
 
 def _pressed(slot: Callable[[], None]) -> Callable[[Any], None]:
     return lambda layer: slot()
+
+
+def _place(layer: Any, place: dict[str, Any]) -> None:
+    """Scale and unit, where they change: each setting makes napari lay out the whole scene."""
+    if tuple(layer.scale) != tuple(place["scale"]):
+        layer.scale = place["scale"]
+    if tuple(str(u) for u in layer.units) != tuple(str(u) for u in place["units"]):
+        layer.units = place["units"]

@@ -14,7 +14,6 @@ from qtpy.QtWidgets import (
     QHeaderView,
     QKeySequenceEdit,
     QLabel,
-    QProgressBar,
     QTableView,
     QVBoxLayout,
     QWidget,
@@ -25,7 +24,7 @@ from . import settings
 from .actions import ACTIONS, TAKEN, Action
 from .contours import CODES, COLOURS
 from .desk import Item, Place
-from .widgets import button, note
+from .widgets import Bar, button, note
 
 _COLUMNS = ("no.", "state", "score", "why now")
 _GROUPS = ("judge", "change", "look", "image")
@@ -82,15 +81,13 @@ class Panel(QWidget):
 
     def __init__(self, slots: Mapping[str, Callable[[], None]], parent: QWidget) -> None:
         super().__init__(parent)
-        self.open = button(
-            "Open…", lambda: None, "Results, a folder of images, an archive, a review"
-        )
+        self.new = button("New…", lambda: None, "Begin: the open image, a folder, an archive, results")
+        self.open = button("Open…", lambda: None, "Go on with a review")
         self.export = button(
             "Use for training…", lambda: None, "Adds what you reviewed to a data set"
         )
         self.where = note()
-        self.progress = QProgressBar()
-        self.progress.setFormat("%v of %m judged")
+        self.progress = Bar()
         self.hint = note()
         self.hint.setStyleSheet("font-size: 11pt; padding: 6px; border: 1px solid palette(mid);")
         self.buttons = {a.name: button(a.title, slots[a.name], a.tip) for a in ACTIONS}
@@ -103,7 +100,10 @@ class Panel(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.table.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # or its search would swallow the keys
         self.table.verticalHeader().setVisible(False)
-        self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        # Widths and heights that are not asked of each row: with 2,000 rows that would take a second.
+        self.table.verticalHeader().setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
+        for column, width in enumerate((44, 76, 50)):
+            self.table.setColumnWidth(column, width)
         self.table.horizontalHeader().setStretchLastSection(True)
         self.table.clicked.connect(lambda i: self.picked.emit(self.queue.items[i.row()].number))
         self.keys: dict[str, QKeySequenceEdit] = {}
@@ -113,7 +113,7 @@ class Panel(QWidget):
         whole = QVBoxLayout(self)
         whole.setContentsMargins(0, 0, 0, 0)
         top = QHBoxLayout()
-        for part in (self.open, self.back, self.forth):
+        for part in (self.new, self.open, self.back, self.forth):
             top.addWidget(part)
         whole.addLayout(top)
         whole.addWidget(self.where)
@@ -183,8 +183,9 @@ class Panel(QWidget):
             f"Image {place.image} of {place.images}: {place.name}{done}\n"
             f"{place.organoids} organoids here, {place.waiting} waiting in all{named}"
         )
-        self.progress.setRange(0, max(place.organoids, 1))
-        self.progress.setValue(place.judged)
+        judged = f"{place.judged} of {place.organoids} judged"
+        each = f", {place.seconds_each:.0f} s each" if place.seconds_each else ""
+        self.progress.tell(place.judged, place.organoids, judged + each)
         rows = list(items.values())
         self.queue.fill(rows)
         for row, item in enumerate(rows):

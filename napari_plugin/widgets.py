@@ -6,7 +6,34 @@ from collections.abc import Callable
 from typing import Any
 
 from qtpy.QtCore import Qt
+from qtpy.QtGui import QPainter
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+
+
+class Bar(QWidget):
+    """How much is done. Qt's own bar draws the whole window at each change; this one waits its turn."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.done, self.total, self.words = 0, 1, ""
+        self.setMinimumHeight(18)
+
+    def tell(self, done: int, total: int, words: str) -> None:
+        """So many of so many."""
+        self.done, self.total, self.words = done, max(total, 1), words
+        self.update()
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw."""
+        painter = QPainter(self)
+        colours, area = self.palette(), self.rect().adjusted(0, 0, -1, -1)
+        filled = area.adjusted(0, 0, 0, 0)
+        filled.setWidth(round(area.width() * self.done / self.total))
+        painter.fillRect(filled, colours.highlight())
+        painter.setPen(colours.text().color())
+        painter.drawRect(area)
+        painter.drawText(area, Qt.AlignmentFlag.AlignCenter, self.words)
+        painter.end()
 
 
 class LayerChoice(QComboBox):

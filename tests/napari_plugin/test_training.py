@@ -225,5 +225,3 @@ def test_a_round_is_judged_on_the_held_out_images(
     (run / "recipe.yaml").write_text("data: {validation: null}")
     with pytest.raises(DataError, match="no held-out images"):
         rounds.held_out(run)
-
-
