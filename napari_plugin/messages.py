@@ -55,7 +55,7 @@ def fault(error: BaseException) -> None:
 
 
 def told(slot: Slot) -> Slot:
-    """A slot whose foreseen errors are told to the user instead of thrown at him."""
+    """A slot whose foreseen errors are told to the user: in napari's corner, and in the widget, where they stay."""
 
     @functools.wraps(slot)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
@@ -63,6 +63,9 @@ def told(slot: Slot) -> Slot:
             return slot(*args, **kwargs)
         except (OrganosegError, ImportError, MemoryError) as error:
             fault(error)
+            show = getattr(args[0], "show_fault", None) if args else None
+            if show is not None:
+                show(explain(error))
             return None
 
     return wrapped  # type: ignore[return-value]

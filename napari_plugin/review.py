@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
 
-from organoseg.core import Image, OrganosegError, UsageError
+from organoseg.core import OrganosegError, UsageError
 
 from . import messages, settings
 from .actions import ACTIONS, ALSO
-from .contours import CODES, Outlined
 from .cutting import split
 from .desk import Desk, Item
 from .review_layers import EDIT, OUTLINES, Canvas
 from .review_panel import Panel
+from .review_view import View
 
 if TYPE_CHECKING:
     import napari
@@ -47,10 +47,7 @@ class ReviewWidget(QWidget):
         self.viewer = napari_viewer
         self.desk: Desk | None = None
         self.canvas = Canvas(napari_viewer, self._painted)
-        self._image: Image | None = None
-        self._items: dict[int, Item] = {}
-        self._shown: int | None = None
-        self._before: Any = None
+        self.view = View(self.canvas)
         self.worker: Any = None
         slots: dict[str, Callable[[], None]] = {a.name: getattr(self, a.name) for a in ACTIONS}
         self.panel = Panel(slots, self)
@@ -120,9 +117,10 @@ class ReviewWidget(QWidget):
         """Show this review."""
         if self.desk is not None:
             self.desk.close()
-        self.desk, self._image, self._shown = desk, None, None
-        self._items = {}
+        self.desk = desk
+        self.view.reset()
         self.refresh()
+        self.canvas.hide_others()
         self._focus()
 
     def _focus(self) -> None:
@@ -172,24 +170,22 @@ class ReviewWidget(QWidget):
         desk = self._ready()
         if desk.read_only:
             raise UsageError(desk.read_only)
-        self._shown = None
-        self.canvas.edit(None, None, desk.image().shape)
+        self.view.draw(desk)
         self.canvas.layer(EDIT).mode = "paint"
-        self._redraw_outlines()
         self._say(_DRAWING)
 
     @messages.told
     def split(self) -> None:
         """Two or more of one."""
         desk, number = self._chosen()
-        pieces = split(self._items[number].mask, self._before)
+        pieces = split(self.view.items[number].mask, self.view.before)
         self._then(lambda: desk.split(number, pieces))
 
     @messages.told
     def merge(self) -> None:
         """One of two: this one and the one under the pointer."""
         desk, number = self._chosen()
-        other = self._under_pointer(but=number)
+        other = self.view.under_pointer(but=number)
         if other is None:
             raise UsageError(
                 "There is no other organoid under the mouse pointer",
@@ -211,7 +207,7 @@ class ReviewWidget(QWidget):
         kinds = sorted(desk.classes())
         if len(kinds) < 2:
             raise UsageError("There is only one class here", remedy="Classes come from the model")
-        after = kinds[(kinds.index(self._items[number].kind) + 1) % len(kinds)]
+        after = kinds[(kinds.index(self.view.items[number].kind) + 1) % len(kinds)]
         self._then(lambda: desk.set_class(number, after))
 
     @messages.told
@@ -233,7 +229,7 @@ class ReviewWidget(QWidget):
     @messages.told
     def jump(self) -> None:
         """The one under the pointer."""
-        number = self._under_pointer()
+        number = self.view.under_pointer()
         if number is not None:
             self.go_to(number)
 
@@ -263,21 +259,6 @@ class ReviewWidget(QWidget):
         change()
         self.refresh(force)
 
-    def _under_pointer(self, but: int | None = None) -> int | None:
-        place = self.canvas.under_pointer()
-        if place is None:
-            return None
-        y, x = int(place[0] + 0.5), int(place[1] + 0.5)
-        hits = []
-        for number, item in self._items.items():
-            y0, x0, y1, x1 = item.mask.box
-            inside = y0 <= y < y1 and x0 <= x < x1 and item.mask.bits[y - y0, x - x0]
-            if inside and number != but and item.state != "rejected":
-                hits.append((item.mask.area, number))
-        return (
-            min(hits)[1] if hits else None
-        )  # the smallest: what lies on top is easier to point at
-
     def _painted(self) -> None:
         """After each stroke: what is painted goes to disk."""
         desk = self.desk
@@ -292,67 +273,26 @@ class ReviewWidget(QWidget):
         try:
             if self.canvas.number is None:
                 self.canvas.number = desk.draw(mask)
-                self._shown = self.canvas.number
             else:
                 desk.replace(self.canvas.number, mask)
         except OrganosegError as error:
             self.refresh(force=True)  # what cannot be kept must not look as if it were
             messages.fault(error)
             return
-        self._items = desk.organoids()
-        self.panel.tell(desk.place(), self._items, self._shown, desk.classes())
+        self.view.painted(desk, self.canvas.number)
+        self._tell(desk)
 
     # -- showing --------------------------------------------------------------------------------
 
     def refresh(self, force: bool = False) -> None:
-        """Show the review as it is now; only what has changed is drawn."""
+        """Show the review as it is now."""
         desk = self._ready()
-        image, items, number = desk.image(), desk.organoids(), desk.current()
-        before, self._items = self._items, items
-        if self._image is not image:
-            self._image, self._shown = image, number
-            self.canvas.show(image, self._outlined())
-            force = True
-        else:
-            old, self._shown = self._shown, number
-            self._draw_changes(before, {old, self.canvas.number, number})
-        item = items.get(number) if number is not None else None
-        if force or self.canvas.number != number or (item and before.get(item.number) != item):
-            fresh = self.canvas.number != number
-            mask = item.mask if item is not None else None
-            (self.canvas.edit if fresh or force else self._again)(number, mask, image.shape)
-            if fresh or self._before is None:
-                self._before = mask
-            if mask is not None and fresh:
-                self.canvas.look_at(mask)
-        self.panel.tell(desk.place(), items, number, desk.classes())
+        item = self.view.refresh(desk, force)
+        self._tell(desk)
         self._hint(item)
 
-    def _again(self, number: int | None, mask: Any, shape: tuple[int, int]) -> None:
-        self.canvas.refill(mask, shape)
-
-    def _outlined(self) -> dict[int, Outlined]:
-        return {
-            number: Outlined(item.mask, CODES.get(item.state, 1))
-            for number, item in self._items.items()
-            if number != self._shown
-        }
-
-    def _draw_changes(self, before: dict[int, Item], always: set[int | None]) -> None:
-        now = self._items
-        changed = {n for n in before.keys() | now.keys() if not _alike(before.get(n), now.get(n))}
-        changed |= {n for n in always if n is not None}
-        pairs = [(before.get(n), now.get(n)) for n in changed]
-        boxes = [item.mask.box for pair in pairs for item in pair if item is not None]
-        outlined = self._outlined()
-        # Far apart, two small windows are drawn faster than the one around both.
-        for box in boxes:
-            self.canvas.redraw(outlined, [box])
-        if before.keys() != now.keys():
-            self.canvas.number_all({n: Outlined(item.mask, 1) for n, item in now.items()})
-
-    def _redraw_outlines(self) -> None:
-        self._draw_changes(self._items, set(self._items))
+    def _tell(self, desk: Desk) -> None:
+        self.panel.tell(desk.place(), self.view.items, desk.current(), desk.classes())
 
     def _hint(self, item: Item | None) -> None:
         desk = self._ready()
@@ -399,13 +339,13 @@ class ReviewWidget(QWidget):
             f"{self._ready().export(folder)}\nNext: Layers > Annotate > Train a model, with this folder."
         )
 
+    def show_fault(self, text: str) -> None:
+        """Keep what went wrong before the user's eyes."""
+        self._say(text)
+
     def closeEvent(self, event: Any) -> None:
         """Let go of the review; everything is on disk already."""
         if self.desk is not None:
             self.desk.close()
             self.desk = None
         super().closeEvent(event)
-
-
-def _alike(a: Item | None, b: Item | None) -> bool:
-    return a is not None and b is not None and a.mask is b.mask and a.state == b.state

@@ -73,7 +73,10 @@ class Canvas:
                 pixels, name=IMAGE, metadata={OURS: True}, contrast_limits=limits, **place
             )
             self._adopt(IMAGE, layer)
-            self.viewer.layers.move(self.viewer.layers.index(layer), 0)
+            below = [self.layer(name) for name in (OUTLINES, EDIT, NUMBERS)]
+            places = [self.viewer.layers.index(other) for other in below if other is not None]
+            if places:
+                self.viewer.layers.move(self.viewer.layers.index(layer), min(places))
             return
         layer.data = pixels
         _place(layer, place)
@@ -170,7 +173,10 @@ class Canvas:
             layer.events.paint.connect(lambda *_: self.painted())
             self._adopt(EDIT, layer)
             # The numbers are read through it.
-            self.viewer.layers.move(self.viewer.layers.index(layer), -2)
+            numbers = self.layer(NUMBERS)
+            if numbers is not None:
+                layers = self.viewer.layers
+                layers.move(layers.index(layer), layers.index(numbers))
         _place(layer, place)
         if self.viewer.layers.selection.active != layer:
             self.viewer.layers.selection.active = layer
@@ -283,6 +289,13 @@ class Canvas:
     def _bind(self, layer: Any) -> None:
         for key, slot in self.keys.items():
             layer.bind_key(key, _pressed(slot), overwrite=True)
+
+    def hide_others(self) -> None:
+        """Other layers would cover the image; they stay in the list."""
+        ours = [self.layer(name) for name in (IMAGE, OUTLINES, EDIT, NUMBERS)]
+        for layer in self.viewer.layers:
+            if not any(layer == one for one in ours if one is not None):
+                layer.visible = False
 
     def clear(self) -> None:
         """Take our layers away."""

@@ -81,7 +81,9 @@ class Panel(QWidget):
 
     def __init__(self, slots: Mapping[str, Callable[[], None]], parent: QWidget) -> None:
         super().__init__(parent)
-        self.new = button("New…", lambda: None, "Begin: the open image, a folder, an archive, results")
+        self.new = button(
+            "New…", lambda: None, "Begin: the open image, a folder, an archive, results"
+        )
         self.open = button("Open…", lambda: None, "Go on with a review")
         self.export = button(
             "Use for training…", lambda: None, "Adds what you reviewed to a data set"

@@ -220,6 +220,10 @@ class SegmentWidget(QWidget):
         if self.worker is not None:
             self._finish("Stopped.")
 
+    def show_fault(self, text: str) -> None:
+        """Keep what went wrong before the user's eyes."""
+        self.status.setText(text)
+
     def closeEvent(self, event: Any) -> None:
         """Stop the work and stop listening to the viewer."""
         self.cancel()

@@ -237,6 +237,10 @@ class TrainWidget(QWidget):
         self.worker = None
         self._show_buttons()
 
+    def show_fault(self, text: str) -> None:
+        """Keep what went wrong before the user's eyes."""
+        self.status.setText(text)
+
     def closeEvent(self, event: Any) -> None:
         """Stop watching; the training goes on."""
         self._timer.stop()
