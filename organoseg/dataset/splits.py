@@ -83,20 +83,16 @@ class Split:
                 )
 
     def save(self, path: Path) -> None:
-        """Write the split. A file that is there may grow by new images; what it says is never changed."""
+        """Write the split; a file that is there and says something else is never replaced."""
         path = Path(path)
         if path.exists():
-            stored = Split.load(path)
-            if stored == self:
+            if Split.load(path) == self:
                 return
-            grown = stored.sides.items() <= self.sides.items()
-            grown = grown and stored.groups.items() <= self.groups.items()
-            if not (grown and stored.seed == self.seed):
-                raise DataError(
-                    "Another split is stored there already, and a split is decided once",
-                    where=path,
-                    remedy="Load that one, or give a new file name for this one.",
-                )
+            raise DataError(
+                "Another split is stored there already, and a split is decided once",
+                where=path,
+                remedy="Load that one, or give a new file name for this one.",
+            )
         content = {
             "format": "organoseg split 1",
             "seed": self.seed,

@@ -39,7 +39,6 @@ def write_instances(
         if unknown:
             raise DataError(f"Classes {unknown} have no name among the categories", where=name)
         annotations += _annotations(number, instances)
-    for number, (name, instances) in enumerate(pairs, start=1):
         if ignored and name in ignored:
             free = max((entry["id"] for entry in annotations), default=0) + 1
             annotations += _crowd(number, ignored[name], instances.shape, free, min(categories))

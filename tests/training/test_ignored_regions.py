@@ -53,7 +53,7 @@ def test_a_region_survives_the_file(folder: Path) -> None:
     assert next(i.ignored for i in regroup(data, by_pattern(r"(w\d)_"))) is first.ignored
     # Other programs know such regions by COCO's own word.
     entries = json.loads((folder / "labels.json").read_text())["annotations"]
-    assert [e["iscrowd"] for e in entries] == [0, 0, 0, 1]
+    assert [e["iscrowd"] for e in entries] == [0, 0, 1, 0]
     assert len({e["id"] for e in entries}) == 4
     # A measurement against it would flatter or blame: it is refused.
     with pytest.raises(DataError, match="Crowd region"):
