@@ -28,16 +28,13 @@ def load_coco(
     Raises DataError for every fault that `organoseg.io.coco_json.parse_coco_instances` names, for
     images that are missing or unreadable, outside the folder, or of another size than the file
     says, and for an empty set. ``strict=False`` repairs what can be repaired, with a warning.
-    Crowd regions (iscrowd 1) are what COCO means by them: neither organoid nor background.
     """
     annotations, images = Path(annotations), Path(images)
-    coco = parse_coco_instances(annotations, strict=strict, names=names, crowds=True)
+    coco = parse_coco_instances(annotations, strict=strict, names=names)
     paths = _image_paths(images, list(coco.instances), annotations)
     read = {name: _read(path, name, group) for name, path in paths.items()}
     _check_sizes(read, coco.instances, annotations)
-    items = tuple(
-        LabelledImage(read[name], coco.instances[name], coco.ignored.get(name)) for name in paths
-    )
+    items = tuple(LabelledImage(read[name], coco.instances[name]) for name in paths)
     if not items:
         raise DataError(
             "The labelled set is empty: no images are listed",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from organoseg.core import DataError, Image, UsageError
-from organoseg.dataset.labelled import LabelledDataset
+from organoseg.dataset.labelled import LabelledDataset, LabelledImage
 
 GroupRule = Callable[[str], str]
 
@@ -53,7 +53,8 @@ def by_pattern(pattern: str) -> GroupRule:
 def regroup(dataset: LabelledDataset, rule: GroupRule) -> LabelledDataset:
     """``dataset`` with every image's group given by ``rule`` from its name."""
     items = tuple(
-        replace(item, image=replace(item.image, group=rule(item.name))) for item in dataset
+        LabelledImage(replace(item.image, group=rule(item.name)), item.instances)
+        for item in dataset
     )
     return LabelledDataset(items, dataset.classes)
 

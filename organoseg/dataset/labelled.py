@@ -8,19 +8,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from organoseg.core import DataError, Image, Instances, Mask
+from organoseg.core import DataError, Image, Instances
 
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One image and its organoids; DataError when their sizes differ or a pixel is not finite.
-
-    ignored: where nobody has said what is an organoid and what is background; None: all is said.
-    """
+    """One image and its organoids; DataError when their sizes differ or a pixel is not finite."""
 
     image: Image
     instances: Instances
-    ignored: Mask | None = None
 
     def __post_init__(self) -> None:
         if self.image.shape != self.instances.shape:

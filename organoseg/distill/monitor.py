@@ -24,9 +24,8 @@ class Monitor:
     """Collects the pseudo-labels of some steps and says what they are like."""
 
     def __init__(self, labelled: Sequence[Target]) -> None:
-        drawn = [t.instances.select(~t.ignored) for t in labelled]
-        self.density = float(np.mean([len(organoids) for organoids in drawn]))
-        self._areas = np.concatenate([organoids.areas for organoids in drawn]).astype(np.float64)
+        self.density = float(np.mean([len(t.instances) for t in labelled]))
+        self._areas = np.concatenate([t.instances.areas for t in labelled]).astype(np.float64)
         self._seen: list[Target] = []
 
     def see(self, targets: Sequence[Target]) -> None:

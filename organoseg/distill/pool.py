@@ -85,9 +85,8 @@ def label_pool(
 
 
 def labelled_density(dataset: LabelledDataset) -> float:
-    """Organoids per px that people drew, where they looked."""
+    """Organoids per px that people drew."""
     area = sum(item.image.shape[0] * item.image.shape[1] for item in dataset)
-    area -= sum(item.ignored.area for item in dataset if item.ignored is not None)
     return sum(len(item.instances) for item in dataset) / max(area, 1)
 
 

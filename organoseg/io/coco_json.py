@@ -15,7 +15,6 @@ from typing import Any
 
 from organoseg.core import DataError, Instances, Mask
 from organoseg.core.files import read_json
-from organoseg.core.overlap import coverage
 from organoseg.io.coco_masks import decode
 from organoseg.io.coco_models import (
     CocoAnnotation,
@@ -35,14 +34,12 @@ class CocoInstances:
     """What a COCO file says: Instances by file name (images without organoids too), class names.
 
     first_id: the id in the file of the organoid that has id 1 here. It is 1, but for a file that
-    numbers from 0 or below: there it is the lowest id of the file. ignored: by file name, the part
-    of an image of which nobody says what is there, all its crowd regions together.
+    numbers from 0 or below: there it is the lowest id of the file.
     """
 
     instances: dict[str, Instances]
     categories: dict[int, str]
     first_id: int = 1
-    ignored: dict[str, Mask] = field(default_factory=dict)
 
 
 @dataclass
@@ -70,7 +67,7 @@ def _listing(kind: str, offenders: Sequence[str]) -> str:
 
 
 def parse_coco_instances(
-    path: Path, *, strict: bool = True, names: Sequence[str] | None = None, crowds: bool = False
+    path: Path, *, strict: bool = True, names: Sequence[str] | None = None
 ) -> CocoInstances:
     """The organoids of every image (or of ``names``, in that order) of a COCO instances file.
 
@@ -78,33 +75,22 @@ def parse_coco_instances(
     category ids, annotations of an unknown image or category, crowd regions, names that the file
     lacks, empty or malformed or out-of-bounds polygons, masks without a pixel. With
     ``strict=False`` polygons are clipped to the image and empty masks left out, with a warning
-    that counts both. ``crowds=True`` takes crowd regions as parts to ignore instead.
+    that counts both.
     """
     path = Path(path)
     coco = parse_file(read_json(path), path)
-    _check_links(coco, path, crowds)
+    _check_links(coco, path)
     images = _chosen_images(coco.images, names, path)
-    by_image = _by_image([a for a in coco.annotations if not a.iscrowd])
-    regions = _by_image([a for a in coco.annotations if a.iscrowd])
+    by_image = _by_image(coco.annotations)
     shift = max(0, 1 - min((a.id for a in coco.annotations), default=1))
     faults = _Faults(path)
-    result, ignored = {}, {}
+    result = {}
     for image in images:
-        if image.id in regions:
-            crowd = _image_instances(image, regions[image.id], faults, strict, shift)
-            ignored[image.file_name] = crowd
         result[image.file_name] = _image_instances(
             image, by_image.get(image.id, []), faults, strict, shift
         )
     faults.settle("Mend them in the labelling tool, or read with strict=False to repair.")
-    named = {c.id: c.name for c in coco.categories}
-    parts = {name: mask for name, crowd in ignored.items() if (mask := _together(crowd))}
-    return CocoInstances(result, named, first_id=1 - shift, ignored=parts)
-
-
-def _together(crowd: Instances) -> Mask | None:
-    """One mask of all; None where there is none."""
-    return Mask.from_bits(coverage(crowd.shape, crowd.masks) > 0)
+    return CocoInstances(result, {c.id: c.name for c in coco.categories}, first_id=1 - shift)
 
 
 def parse_results(path: Path, ground_truth: Path, *, strict: bool = True) -> dict[str, Instances]:
@@ -236,7 +222,7 @@ def _refuse_duplicates(
     faults.settle("Give each its own id; two files joined by hand often clash.")
 
 
-def _check_links(coco: CocoFile, path: Path, crowds: bool) -> None:
+def _check_links(coco: CocoFile, path: Path) -> None:
     _refuse_duplicates(path, coco.images, coco.annotations, coco.categories)
     name_of = {image.id: image.file_name for image in coco.images}
     classes = {category.id for category in coco.categories}
@@ -250,7 +236,7 @@ def _check_links(coco: CocoFile, path: Path, crowds: bool) -> None:
             faults.fatal["annotation of an unknown category"].append(
                 f"{who} (category {a.category_id})"
             )
-        if a.iscrowd and not crowds:
+        if a.iscrowd:
             faults.fatal["crowd region (iscrowd 1)"].append(who)
     faults.settle(
         "Crowd regions hold many organoids under one mask: outline each, or leave the image out."

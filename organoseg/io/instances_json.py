@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from organoseg.core import DataError, Instances, Mask, write_json
+from organoseg.core import DataError, Instances, write_json
 
 ORGANOID = {1: "organoid"}
 
@@ -14,14 +14,11 @@ def write_instances(
     path: str | os.PathLike[str],
     items: Iterable[tuple[str, Instances]],
     categories: Mapping[int, str] = ORGANOID,
-    ignored: Mapping[str, Mask] | None = None,
 ) -> None:
     """Write one COCO file for images given as (file name, Instances), atomically.
 
     Masks are compressed run lengths, so overlaps survive exactly; score and source are kept beside.
     An organoid keeps its id where all ids of the file differ, else all are numbered anew from 1.
-    ``ignored`` is, by file name, the part of an image of which nothing is said; it becomes a COCO
-    crowd region, which other programs leave out of training as well.
 
     DataError on a name given twice or a class that `categories` lacks.
     """
@@ -39,9 +36,6 @@ def write_instances(
         if unknown:
             raise DataError(f"Classes {unknown} have no name among the categories", where=name)
         annotations += _annotations(number, instances)
-        if ignored and name in ignored:
-            free = max((entry["id"] for entry in annotations), default=0) + 1
-            annotations += _crowd(number, ignored[name], instances.shape, free, min(categories))
     if len({entry["id"] for entry in annotations}) < len(annotations):
         for number, entry in enumerate(annotations, start=1):
             entry["id"] = number
@@ -68,15 +62,6 @@ def _annotations(image_id: int, instances: Instances) -> list[dict[str, Any]]:
             }
         )
     return rows
-
-
-def _crowd(
-    image_id: int, mask: Mask, shape: tuple[int, int], number: int, category: int
-) -> list[dict[str, Any]]:
-    # COCO wants a class even here; any will do.
-    fields: dict[str, Any] = {"ids": [number], "classes": [category], "sources": ["not reviewed"]}
-    rows = _annotations(image_id, Instances.from_masks(shape, [mask], **fields))
-    return [{**row, "iscrowd": 1} for row in rows]
 
 
 def read_instances(path: str | os.PathLike[str]) -> dict[str, Instances]:

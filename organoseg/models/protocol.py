@@ -53,11 +53,11 @@ class Target:
                 )
 
     @classmethod
-    def labelled(cls, instances: Instances, ignored: NDArray[np.bool_] | None = None) -> Target:
-        """Target made by a person: every instance counts fully but those that are ``ignored``, bool (N,)."""
+    def labelled(cls, instances: Instances) -> Target:
+        """Target made by a person: every instance counts fully, nothing is ignored."""
         n = len(instances)
         ones = np.ones(n, np.float32)
-        return cls(instances, ones, ones, np.zeros(n, bool) if ignored is None else ignored)
+        return cls(instances, ones, ones, np.zeros(n, bool))
 
 
 @runtime_checkable

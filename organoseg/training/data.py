@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from organoseg.core import DataError, UsageError
-from organoseg.core.coding import mask_to_rle
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
 from organoseg.training.plan import geometry_of
 from organoseg.training.recipe import LabelledData, Recipe
@@ -42,16 +41,6 @@ def _hashes(dataset: LabelledDataset | None) -> dict[str, str]:
     return {item.image.identity: item.image.name for item in dataset} if dataset else {}
 
 
-def _measurable(recipe: Recipe, validation: LabelledDataset | None) -> None:
-    part = [item.name for item in validation or () if item.ignored is not None]
-    if part and recipe.data.validation:
-        raise DataError(
-            f"{len(part)} images of data.validation are outlined only in part: {', '.join(part[:5])}",
-            where=recipe.data.validation.annotations,
-            remedy="Outline the rest and mark them complete, or leave them out: what is found there cannot be judged.",
-        )
-
-
 def load_data(recipe: Recipe) -> RunData:
     """Everything the recipe names, checked.
 
@@ -62,7 +51,6 @@ def load_data(recipe: Recipe) -> RunData:
     """
     labelled = _labelled(recipe.data.labelled)
     validation = _labelled(recipe.data.validation) if recipe.data.validation else None
-    _measurable(recipe, validation)
     trained, measured = _hashes(labelled), _hashes(validation)
     both = sorted(trained[h] for h in trained.keys() & measured.keys())
     if both:
@@ -93,8 +81,6 @@ def _manifest(
             masks = [rle["counts"] for rle in item.instances.to_rles()]
             classes = item.instances.classes.tolist()
             digest.update(f"{item.image.identity} {classes} {masks}\n".encode())
-            if item.ignored is not None:
-                digest.update(mask_to_rle(item.ignored, item.instances.shape)["counts"].encode())
         digest.update(b"|")
     digest.update(unlabelled.identity.encode() if unlabelled is not None else b"")
     return digest.hexdigest()

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from organoseg.core import Instances, normalised
-from organoseg.dataset import LabelledDataset, LabelledImage
+from organoseg.core import normalised
+from organoseg.dataset import LabelledDataset
 from organoseg.distill.copy_paste import Donor, paste
 from organoseg.distill.pool import Pictures, Pool
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
@@ -74,22 +74,6 @@ class _Cache:
         return pixels
 
 
-def _region(item: LabelledImage) -> list[int]:
-    """The id under which the ignored part of an image travels through the crops; none where all is labelled."""
-    return [] if item.ignored is None else [max(item.instances.ids.tolist(), default=0) + 1]
-
-
-def _with_ignored(item: LabelledImage) -> Instances:
-    """The organoids and, as one more mask, the part of the image of which nothing is known."""
-    if item.ignored is None:
-        return item.instances
-    one = item.instances.classes[:1] if len(item.instances) else [1]
-    region = Instances.from_masks(
-        item.instances.shape, [item.ignored], classes=one, ids=_region(item)
-    )
-    return item.instances.union(region)
-
-
 class LabelledFeed:
     """Weakly augmented crops of labelled images; every image once an epoch."""
 
@@ -102,7 +86,6 @@ class LabelledFeed:
         photometry: Photometry = WEAK,
     ) -> None:
         self.items = list(dataset)
-        self._seen = [_with_ignored(item) for item in self.items]
         self.batch, self.seed, self.geometry, self.photometry = batch, seed, geometry, photometry
         self._pixels = [normalised(item.image.plane(), item.name) for item in self.items]
 
@@ -112,10 +95,11 @@ class LabelledFeed:
             epoch, place = divmod(k, len(self.items))
             index = int(_order(self.seed, LABELLED, epoch, len(self.items))[place])
             rng = np.random.default_rng((self.seed, LABELLED, k))
-            crop, seen = take_crop(rng, self._pixels[index], self._seen[index], self.geometry)
+            crop, seen = take_crop(
+                rng, self._pixels[index], self.items[index].instances, self.geometry
+            )
             crops.append(change_light(rng, crop, self.photometry))
-            ignored = np.isin(seen.ids, _region(self.items[index]))
-            targets.append(Target.labelled(seen, ignored))
+            targets.append(Target.labelled(seen))
         return LabelledBatch(_stack(crops), targets)
 
 

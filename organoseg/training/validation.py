@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from organoseg.core import Instances, Mask
+from organoseg.core import Instances
 from organoseg.dataset import LabelledDataset
 from organoseg.evaluation import average_precision
 from organoseg.inference.image import segment_image
@@ -26,19 +26,10 @@ def predict_dataset(
     module.eval()
     predicted, truth = {}, {}
     for item in dataset:
-        found = segment_image(looks, item.image, FLOOR, device)
-        predicted[item.image.name] = _judgeable(found, item.ignored)
+        predicted[item.image.name] = segment_image(looks, item.image, FLOOR, device)
         truth[item.image.name] = item.instances
     module.train(was_training)
     return predicted, truth
-
-
-def _judgeable(found: Instances, ignored: Mask | None) -> Instances:
-    """Without what lies mostly where nobody has said what is there: it is neither right nor wrong."""
-    if ignored is None:
-        return found
-    hidden = found.intersection(Instances.from_masks(found.shape, [ignored]))[:, 0]
-    return found.select(2 * hidden <= found.areas)
 
 
 def average_precision_of(
