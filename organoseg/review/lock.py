@@ -11,7 +11,6 @@ from filelock import FileLock, Timeout
 
 from organoseg.core.files import write_text
 
-
 LOCK, HOLDER = "lock", "lock-holder.txt"
 
 
