@@ -16,6 +16,7 @@ FLOORS = {
     "evaluation": 3,
     "distill": 4,
     "inference": 4,
+    "review": 4,
     "training": 5,
     "report": 5,
     "demo": 6,
