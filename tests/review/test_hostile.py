@@ -225,7 +225,6 @@ def test_made_up_lines(tmp_path: Path, change: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        {"n": 1, "action": "accept", "image": "f" * 64},
         {"n": 1, "action": "undo", "image": "KEY", "of": 1},
         {"n": 1, "action": "dance", "image": "KEY"},
         {"n": 2, "action": "accept", "image": "KEY"},
@@ -242,6 +241,24 @@ def test_made_up_actions(tmp_path: Path, line: dict[str, Any]) -> None:
         journal.write(seal(json.loads(text)))
     with pytest.raises(DataError):
         opened(project)
+
+
+def test_lines_of_an_absent_image(tmp_path: Path) -> None:
+    """A bundle of some of the images brings the whole journal: the others' lines count, and nothing else."""
+    project = make(tmp_path)
+    line = {"n": 1, "action": "draw", "image": "f" * 64, "changes": [CHANGES["fine"]]}
+    with (project / "journal.jsonl").open("ab") as journal:
+        journal.write(seal(line))
+    with ReviewSession.open(project, "Ada") as session:
+        assert session.undo() is None
+        assert session.history.images == []
+        session.go(key_of(project))
+        session.accept(1)
+    with ReviewSession.open(project, "Ada") as session:
+        assert len(session.history) == 2
+        outcome = session.undo()
+        assert outcome is not None
+        assert outcome.image == key_of(project)
 
 
 def test_images_that_moved(tmp_path: Path) -> None:
