@@ -81,7 +81,7 @@ class Chart(QWidget):
         ]
         painter.setPen(QPen(QColor(colour), 2))
         painter.drawPolyline(QPolygonF(places))
-        if dots:
+        if dots or len(places) == 1:
             painter.setBrush(QColor(colour))
             for place in places:
                 painter.drawEllipse(place, 3, 3)

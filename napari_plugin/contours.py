@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from organoseg.core import Mask
 Box = tuple[int, int, int, int]
 
 #: Value in the outline image of each state, and its colour (told apart by colour-blind people, bright on grey).
-CODES = {"open": 1, "accepted": 2, "rejected": 3, "drawn": 4, "edited": 4}
+CODES = {"open": 1, "accepted": 2, "rejected": 3, "drawn": 4, "changed": 4}
 COLOURS = {1: "#ffb000", 2: "#22d3aa", 3: "#e0457b", 4: "#6aa8ff"}
 #: A line must still be seen when this many image pixels share one screen pixel.
 _SCREEN = 1024
@@ -31,6 +32,8 @@ def thickness(shape: tuple[int, int]) -> int:
     return max(1, -(-max(shape) // _SCREEN))
 
 
+# By the mask itself, which never changes: a window is drawn anew with the same neighbours again and again.
+@lru_cache(maxsize=8192)
 def ring(mask: Mask, width: int) -> NDArray[np.bool_]:
     """The outermost ``width`` pixels of a mask, bool (h, w) in its box."""
     from scipy.ndimage import binary_erosion

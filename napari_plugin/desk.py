@@ -10,7 +10,7 @@ from organoseg.core import Image, Mask
 
 
 class Item(NamedTuple):
-    """One organoid of the open image. state: open, accepted, rejected or drawn; why: its place in the queue."""
+    """One organoid. state: open, accepted, rejected, drawn or changed; why: what the queue says of it."""
 
     number: int
     mask: Mask

@@ -25,6 +25,8 @@ IMAGE, OUTLINES, NUMBERS, EDIT = (
 )
 #: Metadata key by which other widgets know that a layer is ours.
 OURS = "organoseg review"
+#: Screen pixels an image pixel: more shows squares instead of an organoid.
+_MOST_ZOOM = 6.0
 #: The organoid is painted in a window around it: cost does not grow with the image.
 _LEAST_WINDOW, _MOST_WINDOW = 384, 2048
 _EDIT_COLOURS: dict[int | None, str] = {None: "transparent", 0: "transparent", 1: "#ffe14d"}
@@ -246,7 +248,7 @@ class Canvas:
         window = np.asarray(self._canvas_size(), float)
         on_screen = size * camera.zoom
         if not 0.08 * window.min() < on_screen < 0.8 * window.min():
-            camera.zoom = 0.25 * window.min() / size
+            camera.zoom = min(0.25 * window.min() / size, _MOST_ZOOM / step.min())
         centre = np.array([(y0 + y1) / 2 * step[0], (x0 + x1) / 2 * step[1]])
         away = np.abs(centre - np.asarray(camera.center[-2:])) * camera.zoom
         if (away + on_screen / 2 > 0.45 * window).any():

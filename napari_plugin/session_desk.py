@@ -50,7 +50,7 @@ class SessionDesk:
             item = Item(
                 organoid.id,
                 organoid.mask,
-                "drawn" if organoid.edited and organoid.kept else _STATES[organoid.status],
+                _state(organoid),
                 organoid.score,
                 organoid.category,
                 why,
@@ -203,3 +203,9 @@ class SessionDesk:
     def close(self) -> None:
         """Let go of the project."""
         self.session.close()
+
+
+def _state(organoid: Organoid) -> str:
+    if not (organoid.edited and organoid.kept):
+        return _STATES[organoid.status]
+    return "changed" if organoid.source.startswith("model") else "drawn"

@@ -21,6 +21,9 @@ from organoseg.dataset.synthetic import iter_images
 from organoseg_napari import samples
 from organoseg_napari.review_layers import EDIT
 
+_GIVEN = os.environ.get("ORGANOSEG_SCREENSHOTS")
+PICTURES = Path(_GIVEN).resolve() if _GIVEN else None  # the tests change the working folder
+
 pytestmark = pytest.mark.usefixtures("screen")
 
 
@@ -65,16 +68,15 @@ class Script:
 
     def __init__(self, viewer: Any, qtbot: Any) -> None:
         self.viewer, self.qtbot = viewer, qtbot
-        self.pictures = os.environ.get("ORGANOSEG_SCREENSHOTS")
 
     def picture(self, name: str) -> None:
         """Keep what the user sees, where somebody wants to see it."""
-        if self.pictures:
+        if PICTURES is not None:
             from PIL import Image as Picture
 
             self.qtbot.wait(400)
             seen = self.viewer.screenshot(canvas_only=False, flash=False)
-            target = Path(self.pictures) / f"napari_{name}.png"
+            target = PICTURES / f"napari_{name}.png"
             Picture.fromarray(seen[..., :3]).quantize(128).save(target, optimize=True)
 
     def press(self, key: str) -> None:
