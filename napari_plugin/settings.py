@@ -74,20 +74,32 @@ def random_share() -> float:
 
 
 def keys() -> dict[str, str]:
-    """Key by name of action, as the user chose them; two actions never share one: the later keeps its own key."""
+    """Key by name of action, as the user chose them. No two share one: whom another took it from gets a free one."""
     mine = recall("keys", {})
+    wanted = {a.name: _preference("keys", a.name) or mine.get(a.name) or a.key for a in ACTIONS}
+    own = {a.name: a.key for a in ACTIONS}
     chosen: dict[str, str] = {}
-    for action in ACTIONS:
-        key = str(_preference("keys", action.name) or mine.get(action.name) or action.key)
-        chosen[action.name] = action.key if key in chosen.values() else key
-    return chosen
+    # Those that the user changed come first: their wish counts.
+    for name in sorted(wanted, key=lambda n: wanted[n] == own[n]):
+        free = (
+            k for k in (str(wanted[name]), own[name], *own.values()) if k not in chosen.values()
+        )
+        chosen[name] = next(free)
+    return {action.name: chosen[action.name] for action in ACTIONS}
 
 
 def set_key(name: str, key: str) -> None:
     """Keep another key for an action, in napari's preferences where it has them."""
+    if not _prefer("keys", name, key):
+        remember("keys", {**recall("keys", {}), name: key})
+
+
+def _prefer(group: str, name: str, value: Any) -> bool:
+    """Set one of napari's plugin preferences; False before napari 0.9."""
     try:
         from napari.settings import get_plugin_settings
 
-        setattr(get_plugin_settings("organoseg").keys, name, key)
+        setattr(getattr(get_plugin_settings("organoseg"), group), name, value)
     except (ImportError, AttributeError, KeyError, ValueError):
-        remember("keys", {**recall("keys", {}), name: key})
+        return False
+    return True
