@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
 
-from organoseg.core import OrganosegError, UsageError
+from organoseg.core import DataError, OrganosegError, UsageError
 
 from . import messages, settings
 from .actions import ACTIONS, ALSO
@@ -49,10 +49,12 @@ class ReviewWidget(QWidget):
         self.canvas = Canvas(napari_viewer, self._painted)
         self.view = View(self.canvas)
         self.worker: Any = None
+        self._moved: Path | None = None
         slots: dict[str, Callable[[], None]] = {a.name: getattr(self, a.name) for a in ACTIONS}
         self.panel = Panel(slots, self)
         self.panel.open.clicked.connect(lambda *_: self.ask_for_project())
         self.panel.new.clicked.connect(lambda *_: self.ask_for_new())
+        self.panel.find.clicked.connect(lambda *_: self.ask_for_images())
         self.panel.export.clicked.connect(lambda *_: self.ask_for_export())
         self.panel.picked.connect(self.go_to)
         self.panel.image_step.connect(self.open_image)
@@ -77,9 +79,33 @@ class ReviewWidget(QWidget):
         from .begin import open_desk
 
         desk = open_desk(folder)
-        self.use(desk)
+        self._moved = folder
+        self.panel.find.setVisible(False)
+        try:
+            self.use(desk)
+        except DataError:
+            self.panel.find.setVisible(True)  # the image is not where it was, or not what it was
+            raise
         if desk.notice:
             messages.warn(desk.notice)
+
+    def ask_for_images(self) -> None:
+        """Let the user say where the images are now."""
+        folder = QFileDialog.getExistingDirectory(self, "The folder that has the images now")
+        if folder:
+            self.find_images(Path(folder))
+
+    @messages.told
+    def find_images(self, folder: Path) -> None:
+        """Look for the images of the review that could not be opened, and open it."""
+        from organoseg.review import Project
+
+        if self._moved is None:
+            return
+        missing = Project.open(self._moved).find_images(folder)
+        self.open(self._moved)
+        if missing:
+            messages.warn(f"{len(missing)} images are still missing, {missing[0].name} for one.")
 
     @messages.told
     def ask_for_new(self) -> None:
@@ -114,14 +140,23 @@ class ReviewWidget(QWidget):
         messages.fault(error)
 
     def use(self, desk: Desk) -> None:
-        """Show this review."""
-        if self.desk is not None:
-            self.desk.close()
+        """Show this review; where its first image cannot be read it is closed again, and the error passes on."""
+        self.use_nothing()
         self.desk = desk
-        self.view.reset()
-        self.refresh()
+        try:
+            self.refresh()
+        except OrganosegError:
+            self.use_nothing()
+            raise
         self.canvas.hide_others()
         self._focus()
+
+    def use_nothing(self) -> None:
+        """Let go of the review; everything is on disk already."""
+        if self.desk is not None:
+            self.desk.close()
+        self.desk = None
+        self.view.reset()
 
     def _focus(self) -> None:
         """Keys go to the picture, not to the button that was pressed last."""
@@ -345,7 +380,5 @@ class ReviewWidget(QWidget):
 
     def closeEvent(self, event: Any) -> None:
         """Let go of the review; everything is on disk already."""
-        if self.desk is not None:
-            self.desk.close()
-            self.desk = None
+        self.use_nothing()
         super().closeEvent(event)

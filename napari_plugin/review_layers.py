@@ -50,8 +50,10 @@ class Canvas:
 
     # -- an image -------------------------------------------------------------------------------
 
-    def show(self, image: Image, organoids: Mapping[int, Outlined]) -> None:
-        """Put another image under the outlines."""
+    def show(
+        self, image: Image, organoids: Mapping[int, Outlined], numbered: Mapping[int, Mask]
+    ) -> None:
+        """Put another image under the outlines of ``organoids``; those of ``numbered`` get their number."""
         pixels = image.plane()
         scale = image.pixel_size or (1.0, 1.0)
         unit = "micrometer" if image.pixel_size else "pixel"
@@ -60,7 +62,7 @@ class Canvas:
         contours.draw(drawn, organoids)
         self._image(pixels, place)
         self._outlines(drawn, place)
-        self.number_all(organoids, place)
+        self.number_all(numbered, place)
         self._edit_layer(place)
         self.viewer.reset_view()
 
@@ -110,12 +112,12 @@ class Canvas:
         layer.editable = False
 
     def number_all(
-        self, organoids: Mapping[int, Outlined], place: dict[str, Any] | None = None
+        self, organoids: Mapping[int, Mask], place: dict[str, Any] | None = None
     ) -> None:
         """Write each organoid's number on it."""
         import pandas as pd
 
-        centres = np.array([m.centroid for m, _ in organoids.values()], float).reshape(-1, 2)
+        centres = np.array([mask.centroid for mask in organoids.values()], float).reshape(-1, 2)
         table = pd.DataFrame({"number": [str(number) for number in organoids]})
         layer = self.layer(NUMBERS)
         if layer is not None:

@@ -41,6 +41,8 @@ class QueueModel(QAbstractTableModel):
         """Show these."""
         if [i.number for i in items] == [i.number for i in self.items]:
             self.items = items
+            if not items:
+                return
             corners = self.index(0, 0), self.index(len(items) - 1, len(_COLUMNS) - 1)
             self.dataChanged.emit(*corners)
             return
@@ -88,6 +90,8 @@ class Panel(QWidget):
         self.export = button(
             "Use for training…", lambda: None, "Adds what you reviewed to a data set"
         )
+        self.find = button("Find images that were moved…", lambda: None, "By their pixels")
+        self.find.setVisible(False)
         self.where = note()
         self.progress = Bar()
         self.hint = note()
@@ -118,6 +122,7 @@ class Panel(QWidget):
         for part in (self.new, self.open, self.back, self.forth):
             top.addWidget(part)
         whole.addLayout(top)
+        whole.addWidget(self.find)
         whole.addWidget(self.where)
         whole.addWidget(self.progress)
         whole.addWidget(self.hint)

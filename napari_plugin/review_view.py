@@ -31,7 +31,7 @@ class View:
         force = force or self._image is not image
         if self._image is not image:
             self._image, self.shown = image, number
-            self.canvas.show(image, self._outlined())
+            self.canvas.show(image, self._outlined(), self._masks())
         else:
             was, self.shown = self.shown, number
             self._draw_changes(old, {was, self.canvas.number, number})
@@ -72,6 +72,9 @@ class View:
             if number != self.shown
         }
 
+    def _masks(self) -> dict[int, Mask]:
+        return {number: item.mask for number, item in self.items.items()}
+
     def _draw_changes(self, old: dict[int, Item], always: set[int | None]) -> None:
         now = self.items
         changed = {n for n in old.keys() | now.keys() if old.get(n) is not now.get(n)}
@@ -82,7 +85,7 @@ class View:
         for box in [item.mask.box for pair in pairs for item in pair if item is not None]:
             self.canvas.redraw(outlined, [box])
         if old.keys() != now.keys():
-            self.canvas.number_all({n: Outlined(item.mask, 1) for n, item in now.items()})
+            self.canvas.number_all(self._masks())
 
     def under_pointer(self, but: int | None = None) -> int | None:
         """The organoid under the mouse pointer; of several the smallest, which is hard to point at otherwise."""
