@@ -65,7 +65,12 @@ def mask_of(record: Mapping[str, Any]) -> Mask:
         raise DataError("A mask of the journal has no box or no run lengths") from error
     if not (0 < height <= 1 << 20 and 0 < width <= 1 << 20):
         raise DataError("A mask of the journal has an impossible box")
-    mask = rle_to_mask({"size": (height, width), "counts": counts}, (height, width))
+    if not isinstance(counts, str):
+        raise DataError("A mask of the journal has no run lengths")
+    try:
+        mask = rle_to_mask({"size": (height, width), "counts": counts}, (height, width))
+    except DataError as error:
+        raise DataError(f"A mask of the journal is damaged: {error.what}") from error
     if mask is None:
         raise DataError("A mask of the journal has no pixel")
     return Mask(y + mask.y, x + mask.x, mask.bits)
@@ -166,7 +171,9 @@ class ImageState:
     def _check_inside(self, mask: Mask) -> None:
         y0, x0, y1, x1 = mask.box
         if y0 < 0 or x0 < 0 or y1 > self.shape[0] or x1 > self.shape[1]:
-            raise DataError(f"A mask reaches outside the image of {self.shape}")
+            raise DataError(
+                f"The journal has a mask that reaches outside the image of {self.shape}"
+            )
 
     def instances(self, *statuses: Status) -> Instances:
         """The organoids of these statuses (all but rejected ones where none is named), by rising id."""
