@@ -14,11 +14,14 @@ def write_instances(
     path: str | os.PathLike[str],
     items: Iterable[tuple[str, Instances]],
     categories: Mapping[int, str] = ORGANOID,
+    ignored: Mapping[str, Instances] | None = None,
 ) -> None:
     """Write one COCO file for images given as (file name, Instances), atomically.
 
     Masks are compressed run lengths, so overlaps survive exactly; score and source are kept beside.
     An organoid keeps its id where all ids of the file differ, else all are numbered anew from 1.
+    ``ignored``: regions where nobody looked, by file name; written as crowds with "ignore": 1, which
+    `organoseg.dataset.load_coco` reads.
 
     DataError on a name given twice or a class that `categories` lacks.
     """
@@ -36,6 +39,9 @@ def write_instances(
         if unknown:
             raise DataError(f"Classes {unknown} have no name among the categories", where=name)
         annotations += _annotations(number, instances)
+        if ignored is not None and name in ignored:
+            regions = _annotations(number, ignored[name])
+            annotations += [{**entry, "iscrowd": 1, "ignore": 1} for entry in regions]
     if len({entry["id"] for entry in annotations}) < len(annotations):
         for number, entry in enumerate(annotations, start=1):
             entry["id"] = number

@@ -7,12 +7,13 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from organoseg.archive import Archive
 from organoseg.core import DataError, Instances, RunError, UsageError, read_json, write_json
+from organoseg.dataset.groups import GroupRule
 from organoseg.io import find_images, write_instances
 from organoseg.io.coco_json import parse_coco_instances
 from organoseg.review.journal import create_journal
@@ -46,6 +47,7 @@ def create_project(
     order: Order = "ranked",
     random_share: float = 0.2,
     seed: int = 0,
+    group: GroupRule | None = None,
     progress: Shown | None = None,
     notes: list[tuple[str, str]] | None = None,
 ) -> Project:
@@ -54,6 +56,7 @@ def create_project(
     images: files and folders, or ``archive``: an archive. predictions: the folder of an ``organoseg predict`` run or an
     instances.json, matched by name; without it every image begins empty. second: the same by another model, the teacher
     for example: where the two differ is looked at first. model: its identity, where the predictions do not say.
+    group: gives an image's group from its name (`organoseg.dataset.groups.by_pattern`), else the reader's stands.
     progress: told (files read, files). notes: receives (name, reason) of what is left out.
 
     UsageError when the folder is taken or not exactly one of images and archive is given; DataError when no
@@ -70,6 +73,8 @@ def create_project(
         )
     left_out: list[tuple[str, str]] = [] if notes is None else notes
     pictures = _pictures(images, archive, left_out, progress)
+    if group is not None:
+        pictures = [replace(p, group=group(p.name)) for p in pictures]
     first = _read(predictions, model)
     other = _read(second, None)
     found = _found(pictures, first, other, left_out)

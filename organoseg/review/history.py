@@ -159,6 +159,11 @@ class History:
         """Images with at least one line."""
         return list(self._by_image)
 
+    def set_aside(self, image: str) -> None:
+        """Keep an image's lines in the count, but neither show nor undo them: the image is not here."""
+        self._stacks.pop(image, None)
+        self._by_image.pop(image, None)
+
     def fold(self, image: str, state: ImageState) -> ImageState:
         """``state`` after all that was done in its image. DataError when a line does not fit it."""
         # Undone actions have no effect but that their ids stay taken.

@@ -159,10 +159,10 @@ class Journal:
         except OSError as error:
             raise self._failed(error) from error
 
-    def append(self, record: Mapping[str, Any]) -> int:
+    def append(self, record: Mapping[str, Any], sync: bool = True) -> int:
         """Write one line and return its length in bytes; RunError when the disk does not take it.
 
-        After an error the journal is as it was before.
+        sync=False: `flush` follows soon. After an error the journal is as it was before.
         """
         line = seal(record)
         before = self._handle.seek(0, os.SEEK_END)
@@ -170,7 +170,7 @@ class Journal:
             written = self._handle.write(line)
             if written != len(line):
                 raise OSError(28, "the disk took only a part of the line")
-            if self.sync:
+            if self.sync and sync:
                 os.fsync(self._handle.fileno())
         except OSError as error:
             self._take_back(before)
@@ -189,6 +189,13 @@ class Journal:
             where=self.path,
             remedy="Make room on the disk or check permissions, then do it again.",
         )
+
+    def flush(self) -> None:
+        """Force all lines to disk; RunError when that fails."""
+        try:
+            os.fsync(self._handle.fileno())
+        except OSError as error:
+            raise self._failed(error) from error
 
     def close(self) -> None:
         """Force all to disk and close."""

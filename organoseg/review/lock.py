@@ -11,13 +11,15 @@ from filelock import FileLock, Timeout
 
 from organoseg.core.files import write_text
 
+LOCK, HOLDER = "lock", "lock-holder.txt"
+
 
 class ProjectLock:
     """The right to write into a project. The system takes it back when its holder ends, however suddenly."""
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(Path(folder) / "lock")
-        self._holder = Path(folder) / "lock-holder.txt"
+        self._lock = FileLock(Path(folder) / LOCK)
+        self._holder = Path(folder) / HOLDER
 
     def take(self, reviewer: str) -> bool:
         """Take it, or say that another one has it. OSError when the folder cannot be written to."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import getpass
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -343,6 +343,26 @@ class ReviewSession:
         """Bring back what was undone last, in any image or in one; None when there is nothing. Moves there."""
         return self._turn(REDO, self._history.to_redo(image))
 
+    def adopt(self, entries: Sequence[Entry], before: Sequence[int]) -> None:
+        """Append work on one image that was done in another copy of the project (see `bundle.merge`).
+
+        before: numbers there of the lines that both copies have. RunError when they cannot be written; what was written
+        until then stands, and adopting the rest later completes it.
+        """
+        self._check_writable()
+        assert self._journal is not None  # noqa: S101 - just checked
+        image = entries[0].image
+        ours = [e.number for e in self._history.of_image(image)]
+        numbers = dict(zip(before, ours, strict=True))
+        for entry in entries:
+            numbers[entry.number] = len(self._history) + 1
+            of = None if entry.of is None else numbers[entry.of]
+            line = replace(entry, number=numbers[entry.number], of=of)
+            self._journal.append(line.record(), sync=False)
+            self._history.add(line)
+        self._journal.flush()
+        self._states.pop(image, None)
+
     @property
     def can_undo(self) -> bool:
         """Whether there is an action to take back."""
@@ -520,9 +540,9 @@ def _history(project: Project, lines: Sequence[Mapping[str, Any]]) -> History:
         history = History(lines)
     except DataError as error:
         raise _senseless(project, error.what) from error
-    strange = [key for key in history.images if not project.has(key)]
-    if strange:
-        raise _senseless(project, "The journal speaks of an image that the project does not have")
+    for key in [key for key in history.images if not project.has(key)]:
+        # A bundle takes the whole journal along but only some of the images.
+        history.set_aside(key)
     for entry in history.entries:
         for change in entry.changes:
             category = (change.after or {}).get("category")

@@ -42,11 +42,12 @@ def split_touching(mask: Mask) -> list[Mask]:
 
     padded = np.pad(mask.bits, 1)
     depth = ndimage.gaussian_filter(ndimage.distance_transform_edt(padded), 1.0)
-    peaks = h_maxima(depth, max(_NECK * float(depth.max()), 0.5))
+    peaks = h_maxima(depth, max(_NECK * float(depth.max()), 0.5))  # type: ignore[no-untyped-call]
     seeds, count = ndimage.label(peaks & padded, np.ones((3, 3)))
     if count < 2:
         return [mask]
-    return _parts(mask, watershed(-depth, seeds, mask=padded)[1:-1, 1:-1])
+    basins = watershed(-depth, seeds, mask=padded)  # type: ignore[no-untyped-call]
+    return _parts(mask, basins[1:-1, 1:-1])
 
 
 def union(masks: Sequence[Mask]) -> Mask:
@@ -69,7 +70,7 @@ def _draw(line: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.bool_
     cut = np.zeros(shape, np.bool_)
     corners = np.floor(line).astype(np.int64)
     for (y0, x0), (y1, x1) in zip(corners[:-1].tolist(), corners[1:].tolist(), strict=True):
-        rows, columns = pixels_between(y0, x0, y1, x1)
+        rows, columns = pixels_between(y0, x0, y1, x1)  # type: ignore[no-untyped-call]
         inside = (rows >= 0) & (columns >= 0) & (rows < shape[0]) & (columns < shape[1])
         cut[rows[inside], columns[inside]] = True
     return cut
