@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -189,14 +189,19 @@ def _write_plane(path: Path, image: Image) -> None:
         tifffile.imwrite(handle, image.plane(), compression="zlib", **options)
 
 
-def deal(split: Split, groups: Iterable[str], validation: float) -> dict[str, Side]:
-    """A side for every group: known ones keep theirs, new ones keep validation near its share of groups."""
+def deal(split: Split, groups: Mapping[str, bool], validation: float) -> dict[str, Side]:
+    """A side for every group: known ones keep theirs, new ones keep validation near its share of groups.
+
+    groups: whether one of its images is complete. A group without such an image could not measure, so it trains, as
+    does the very first one: a set that only measures teaches nothing.
+    """
     sides: dict[str, Side] = {g: split.sides[n] for n, g in split.groups.items()}
     chosen: dict[str, Side] = {}
-    for group in dict.fromkeys(groups):
+    for group, measurable in groups.items():
         if group not in sides:
             wanted = int(validation * (len(sides) + 1) + 0.5)
             held = sum(side == "validation" for side in sides.values())
-            sides[group] = "validation" if held < wanted else "train"
+            fits = bool(sides) and measurable and held < wanted
+            sides[group] = "validation" if fits else "train"
         chosen[group] = sides[group]
     return chosen

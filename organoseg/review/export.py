@@ -131,7 +131,10 @@ class _Export:
                 self._remove(name)
         ready = [(p, reviewed[p.key]) for p in self._by_chance() if p.key in reviewed]
         ready = [pair for pair in ready if self._may(*pair)]
-        sides = deal(self.folder.split, (_group(p) for p, _ in ready), self.validation)
+        groups: dict[str, bool] = {}
+        for picture, labels in ready:
+            groups[_group(picture)] = groups.get(_group(picture), False) or labels.complete
+        sides = deal(self.folder.split, groups, self.validation)
         for picture, labels in ready:
             if sides[_group(picture)] != "train" and not labels.complete:
                 self._refuse(

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from organoseg.core import DataError
+from organoseg.review.records import checked
 from organoseg.review.state import Change, ImageState
 
 UNDO, REDO = "undo", "redo"
@@ -63,31 +64,26 @@ def _plain(fields: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def entry_of(record: Mapping[str, Any]) -> Entry:
-    """The entry of a line; DataError when a field is missing or of another kind."""
-    try:
-        changes = tuple(
-            Change(tuple(int(n) for n in c["ids"]), c["before"], c["after"])
-            for c in record.get("changes", ())
-        )
-        of = record.get("of")
-        return Entry(
-            int(record["n"]),
-            str(record["action"]),
-            str(record["image"]),
-            changes,
-            record.get("complete"),
-            record.get("was"),
-            None if of is None else int(of),
-            float(record.get("seconds", 0.0)),
-            str(record.get("reviewer", "")),
-            str(record.get("at", "")),
-            str(record.get("model", "")),
-            str(record.get("version", "")),
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(
-            f"A line of the journal lacks a field or has a wrong one: {error}"
-        ) from error
+    """The entry of a line; DataError when a field is missing or says what cannot be."""
+    line = checked(record)
+    # The plain fields as they were read: those that are absent do not change.
+    changes = tuple(
+        Change(tuple(c["ids"]), c["before"], c["after"]) for c in record.get("changes", ())
+    )
+    return Entry(
+        line.n,
+        line.action,
+        line.image,
+        changes,
+        line.complete,
+        line.was,
+        line.of,
+        line.seconds,
+        line.reviewer,
+        line.at,
+        line.model,
+        line.version,
+    )
 
 
 @dataclass
@@ -163,11 +159,15 @@ class History:
         """Images with at least one line."""
         return list(self._by_image)
 
+    def set_aside(self, image: str) -> None:
+        """Keep an image's lines in the count, but neither show nor undo them: the image is not here."""
+        self._stacks.pop(image, None)
+        self._by_image.pop(image, None)
+
     def fold(self, image: str, state: ImageState) -> ImageState:
         """``state`` after all that was done in its image. DataError when a line does not fit it."""
         # Undone actions have no effect but that their ids stay taken.
-        for entry in self.standing(image):
-            state.apply(entry.changes, entry.complete)
+        state.apply_all((entry.changes, entry.complete) for entry in self.standing(image))
         taken = [n for entry in self.of_image(image) for n in entry.organoids]
         state.first_free = max([state.first_free, *(n + 1 for n in taken)])
         return state

@@ -67,7 +67,11 @@ def read_journal(path: Path, project: str) -> Read:
             remedy="Copy the whole folder of the review, or restore journal.jsonl from a backup.",
         ) from error
     except OSError as error:
-        raise DataError(f"The journal cannot be read: {error.strerror}", where=path) from error
+        raise DataError(
+            f"The journal cannot be read: {error.strerror}",
+            where=path,
+            remedy="Check permissions, or restore journal.jsonl from a backup.",
+        ) from error
     lines: list[dict[str, Any]] = []
     end = 0
     for number, line in enumerate(_split(data), start=1):

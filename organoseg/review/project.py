@@ -126,6 +126,10 @@ class Project:
             raise UsageError("The project has no such image", where=key)
         return self._rows[key]
 
+    def has(self, key: str) -> bool:
+        """Whether this picture is one of the project."""
+        return key in self._rows
+
     def picture(self, key: str) -> Picture:
         """The picture of a key; UsageError when it is not one of the project."""
         return self.pictures[self.number(key)]

@@ -6,12 +6,13 @@ No Qt: a viewer shows `ReviewSession.state`, calls the actions, and draws anew w
 from __future__ import annotations
 
 import getpass
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from organoseg.core import Image, Mask, UsageError
+from organoseg.core import DataError, Image, Mask, UsageError
 from organoseg.review import actions
 from organoseg.review.actions import Changes
 from organoseg.review.ahead import Ahead
@@ -129,7 +130,11 @@ class ReviewSession:
                 "The last action was only half written when the program ended and is left out; "
                 f"its rest is kept in {journal.aside.name}."
             )
-        session = cls(project, History(journal.lines), reviewer, journal, notice)
+        try:
+            session = cls(project, _history(project, journal.lines), reviewer, journal, notice)
+        except BaseException:
+            journal.close()
+            raise
         journal.lines = []
         session._lock = lock
         return session
@@ -137,7 +142,7 @@ class ReviewSession:
     @classmethod
     def _looking(cls, project: Project, reviewer: str, notice: str) -> ReviewSession:
         found = read_journal(project.journal_path, project.id)
-        return cls(project, History(found.lines), reviewer, None, notice)
+        return cls(project, _history(project, found.lines), reviewer, None, notice)
 
     @property
     def read_only(self) -> bool:
@@ -172,7 +177,7 @@ class ReviewSession:
         """The organoids of an image as they stand now (of the present one where none is named). Do not change it."""
         key = image or self.place.image
         if key not in self._states:
-            self._states[key] = self._history.fold(key, self.project.first_state(key))
+            self._states[key] = _folded(self.project, self._history, key)
         return self._states[key]
 
     def load(self, image: str | None = None) -> Image:
@@ -527,6 +532,42 @@ class ReviewSession:
         else:
             start = next((k for k in keys if not self._is_complete(k)), keys[0])
         return Place(start, self._first_undecided(start))
+
+
+def _history(project: Project, lines: Sequence[Mapping[str, Any]]) -> History:
+    """The journal's lines, known to be about this project."""
+    try:
+        history = History(lines)
+    except DataError as error:
+        raise _senseless(project, error.what) from error
+    for key in [key for key in history.images if not project.has(key)]:
+        # A bundle takes the whole journal along but only some of the images.
+        history.set_aside(key)
+    for entry in history.entries:
+        for change in entry.changes:
+            category = (change.after or {}).get("category")
+            if category is not None and category not in project.classes:
+                what = f"Line {entry.number} of the journal gives a class {category} that the project does not have"
+                raise _senseless(project, what)
+    return history
+
+
+def _folded(project: Project, history: History, key: str) -> ImageState:
+    """An image's organoids after all that was done."""
+    first = project.first_state(key)
+    try:
+        return history.fold(key, first)
+    except DataError as error:
+        name = project.picture(key).name
+        raise _senseless(project, f"{error.what}, in the image {name}") from error
+
+
+def _senseless(project: Project, what: str) -> DataError:
+    return DataError(
+        what,
+        where=project.journal_path,
+        remedy="Restore journal.jsonl from a backup. Nothing was changed or deleted.",
+    )
 
 
 def _login() -> str:
