@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 from qtpy.QtGui import QKeySequence
 from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
 
-from organoseg.core import DataError, OrganosegError, UsageError
+from organoseg.core import DataError, OrganosegError
 
 from . import messages, settings
 from .actions import ACTIONS, ALSO
-from .cutting import split
 from .desk import Desk, Item
-from .review_layers import EDIT, OUTLINES, Canvas
+from .review_actions import ReviewActions
+from .review_layers import Canvas
 from .review_panel import Panel
 from .review_view import View
 
@@ -25,9 +25,6 @@ if TYPE_CHECKING:
 _CLOSED = (
     "New… begins a review: of the open image and its organoids, of a folder, an archive, or the results of "
     "`organoseg predict`. Open… goes on with one. Your images are never changed."
-)
-_DRAWING = (
-    "Paint the organoid that was missed (keys: 2 paint, 1 erase, 4 fill). Then press {accept}."
 )
 _JUDGE = (
     "Is the yellow organoid, number {number}, outlined well?\n"
@@ -39,7 +36,7 @@ _DONE = (
 )
 
 
-class ReviewWidget(QWidget):
+class ReviewWidget(ReviewActions, QWidget):
     """The review of a folder, an archive or a finished run; every action is on disk when its key comes up."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -164,135 +161,6 @@ class ReviewWidget(QWidget):
         canvas = main.findChildren(QOpenGLWidget) if main is not None else []
         if canvas:
             canvas[0].setFocus()
-
-    def _ready(self) -> Desk:
-        if self.desk is None:
-            raise UsageError("No review is open", remedy="Press “Open…” in the Review panel")
-        return self.desk
-
-    def _chosen(self) -> tuple[Desk, int]:
-        desk = self._ready()
-        number = self.canvas.number if self.canvas.number is not None else desk.current()
-        if number is None:
-            raise UsageError("No organoid is under review", remedy="Press N, or click one with J")
-        return desk, number
-
-    # -- actions: one method a key (actions.ACTIONS) ---------------------------------------------
-
-    @messages.told
-    def accept(self) -> None:
-        """Right as drawn."""
-        self._then(self._ready().accept)
-
-    @messages.told
-    def reject(self) -> None:
-        """No organoid."""
-        self._then(self._ready().reject)
-
-    @messages.told
-    def next(self) -> None:
-        """The next one of the queue."""
-        self._then(self._ready().next)
-
-    @messages.told
-    def previous(self) -> None:
-        """The one before."""
-        self._then(self._ready().previous)
-
-    @messages.told
-    def draw(self) -> None:
-        """An empty layer to paint a missed organoid in; it is kept with its first stroke."""
-        desk = self._ready()
-        if desk.read_only:
-            raise UsageError(desk.read_only)
-        self.view.draw(desk)
-        self.canvas.layer(EDIT).mode = "paint"
-        self._say(_DRAWING)
-
-    @messages.told
-    def split(self) -> None:
-        """Two or more of one."""
-        desk, number = self._chosen()
-        pieces = split(self.view.items[number].mask, self.view.before)
-        self._then(lambda: desk.split(number, pieces))
-
-    @messages.told
-    def merge(self) -> None:
-        """One of two: this one and the one under the pointer."""
-        desk, number = self._chosen()
-        other = self.view.under_pointer(but=number)
-        if other is None:
-            raise UsageError(
-                "There is no other organoid under the mouse pointer",
-                remedy="Point at the organoid that belongs to the yellow one, then press the key",
-            )
-        self._then(lambda: desk.merge(number, other))
-        self._say(f"Number {other} is part of number {number} now.", more=True)
-
-    @messages.told
-    def delete(self) -> None:
-        """Take it away."""
-        desk, number = self._chosen()
-        self._then(lambda: desk.delete(number))
-
-    @messages.told
-    def next_class(self) -> None:
-        """The class after its own."""
-        desk, number = self._chosen()
-        kinds = sorted(desk.classes())
-        if len(kinds) < 2:
-            raise UsageError("There is only one class here", remedy="Classes come from the model")
-        after = kinds[(kinds.index(self.view.items[number].kind) + 1) % len(kinds)]
-        self._then(lambda: desk.set_class(number, after))
-
-    @messages.told
-    def undo(self) -> None:
-        """Take back the last action, also from before napari was closed."""
-        words: list[str | None] = []
-        self._then(lambda: words.append(self._ready().undo()), force=True)
-        self._say(
-            f"Taken back: {words[0]}." if words[0] else "There is nothing to take back.", True
-        )
-
-    @messages.told
-    def redo(self) -> None:
-        """Do again what was taken back."""
-        words: list[str | None] = []
-        self._then(lambda: words.append(self._ready().redo()), force=True)
-        self._say(f"Done again: {words[0]}." if words[0] else "There is nothing to do again.", True)
-
-    @messages.told
-    def jump(self) -> None:
-        """The one under the pointer."""
-        number = self.view.under_pointer()
-        if number is not None:
-            self.go_to(number)
-
-    @messages.told
-    def go_to(self, number: int) -> None:
-        """Review this one."""
-        self._then(lambda: self._ready().jump(number))
-
-    @messages.told
-    def show_outlines(self) -> None:
-        """Show or hide the other organoids."""
-        layer = self.canvas.layer(OUTLINES)
-        if layer is not None:
-            layer.visible = not layer.visible
-
-    @messages.told
-    def complete(self) -> None:
-        """All of the image's organoids are outlined."""
-        self._then(self._ready().complete)
-
-    @messages.told
-    def open_image(self, step: int) -> None:
-        """An image before or after this one."""
-        self._then(lambda: self._ready().open_image(step))
-
-    def _then(self, change: Callable[[], Any], force: bool = False) -> None:
-        change()
-        self.refresh(force)
 
     def _painted(self) -> None:
         """After each stroke: what is painted goes to disk."""

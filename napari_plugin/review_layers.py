@@ -91,11 +91,8 @@ class Canvas:
         if layer is None:
             from napari.utils.colormaps import DirectLabelColormap
 
-            colours: dict[int | None, str] = {
-                None: "transparent",
-                0: "transparent",
-                **contours.COLOURS,
-            }
+            colours: dict[int | None, str] = {None: "transparent", 0: "transparent"}
+            colours.update(contours.COLOURS)
             layer = self.viewer.add_labels(
                 drawn,
                 name=OUTLINES,
