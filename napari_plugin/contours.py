@@ -15,7 +15,7 @@ Box = tuple[int, int, int, int]
 
 #: Value in the outline image of each state, and its colour (told apart by colour-blind people, bright on grey).
 CODES = {"open": 1, "accepted": 2, "rejected": 3, "drawn": 4, "changed": 4}
-COLOURS = {1: "#ffb000", 2: "#22d3aa", 3: "#e0457b", 4: "#6aa8ff"}
+COLOURS: dict[int | None, str] = {1: "#ffb000", 2: "#22d3aa", 3: "#e0457b", 4: "#6aa8ff"}
 #: A line must still be seen when this many image pixels share one screen pixel.
 _SCREEN = 1024
 
