@@ -149,8 +149,14 @@ class ReviewActions:
 
     @messages.told
     def complete(self) -> None:
-        """All of the image's organoids are outlined."""
-        self._then(self._ready().complete)
+        """All of the image's organoids are outlined; asked twice where some are not judged."""
+        desk = self._ready()
+        try:
+            self._then(desk.complete)
+        except UsageError as question:
+            if desk.read_only:
+                raise
+            self._say(messages.explain(question))
 
     @messages.told
     def open_image(self, step: int) -> None:

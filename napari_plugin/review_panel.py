@@ -191,7 +191,7 @@ class Panel(QWidget):
             f"{place.organoids} organoids here, {place.waiting} waiting in all{named}"
         )
         judged = f"{place.judged} of {place.organoids} judged"
-        each = f", {place.seconds_each:.0f} s each" if place.seconds_each else ""
+        each = f", {place.seconds_each:.0f} s each" if (place.seconds_each or 0) >= 1 else ""
         self.progress.tell(place.judged, place.organoids, judged + each)
         rows = list(items.values())
         self.queue.fill(rows)

@@ -162,13 +162,23 @@ def test_every_widget_opens_with_each_binding_and_without_torch(
         "for key in ('organoids', 'outlined', 'time_lapse'):\n"
         "    viewer.open_sample('organoseg', key)\n"
         "import qtpy; print(qtpy.API_NAME, len(viewer.layers))\n"
+        "labels = next(l for l in viewer.layers if type(l).__name__ == 'Labels')\n"
+        "for ending in ('json', 'tif', 'zarr'):\n"
+        "    print(len(labels.save(f'saved.{ending}', plugin='organoseg')))\n"
+        "for path in ('saved.json', 'saved.zarr'):\n"
+        "    (layer,) = viewer.open(path, plugin='organoseg')\n"
+        "    print((layer.data == labels.data).all() and len(layer.features) > 9)\n"
         "viewer.close()\n"
     )
     environment = {**os.environ, "QT_API": qt, "NAPARI_CONFIG": str(tmp_path / "napari.yaml")}
     command = [sys.executable, "-c", program]
-    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    done = subprocess.run(
+        command, capture_output=True, text=True, env=environment, cwd=tmp_path, check=False
+    )
     assert done.returncode == 0, done.stderr[-2000:]
     words = done.stdout.split()
     assert words[:3] == ["SegmentWidget", "ReviewWidget", "TrainWidget"]
     assert words[3].lower() == qt
     assert words[4] == "4"
+    # napari's own writer of zarr writes nothing and says so to nobody.
+    assert words[5:] == ["1", "2", "1", "True", "True"]
