@@ -115,26 +115,33 @@ class ReviewWidget(ReviewActions, QWidget):
 
     def begin(self, work: Callable[[], Any]) -> None:
         """Make a review beside the window (many images take a while), then open it."""
-        from napari.qt.threading import create_worker
-
         self._say("The images are being read…")
-        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
-        worker.returned.connect(self._begun)
-        worker.errored.connect(self._not_begun)
-        self.worker = worker
-        worker.start()
+        self._beside(work, self._begun)
 
     def _begun(self, begun: Any) -> None:
-        self.worker = None
         if begun.left_out:
             shown = "; ".join(f"{name}: {why}" for name, why in begun.left_out[:3])
             messages.warn(f"{len(begun.left_out)} files are left out: {shown}")
         self.open(begun.project.folder)
 
-    def _not_begun(self, error: BaseException) -> None:
-        self.worker = None
-        self._say(messages.explain(error))
-        messages.fault(error)
+    def _beside(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do long work in a thread; the window stays free."""
+        from napari.qt.threading import create_worker
+
+        def over(result: Any) -> None:
+            self.worker = None
+            done(result)
+
+        def failed(error: BaseException) -> None:
+            self.worker = None
+            self._say(messages.explain(error))
+            messages.fault(error)
+
+        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(over)
+        worker.errored.connect(failed)
+        self.worker = worker
+        worker.start()
 
     def use(self, desk: Desk) -> None:
         """Show this review; where its first image cannot be read it is closed again, and the error passes on."""
@@ -237,10 +244,13 @@ class ReviewWidget(ReviewActions, QWidget):
 
     @messages.told
     def export(self, folder: Path) -> None:
-        """Add what was reviewed to a data set."""
-        self._say(
-            f"{self._ready().export(folder)}\nNext: Layers > Annotate > Train a model, with this folder."
-        )
+        """Add what was reviewed to a data set, beside the window."""
+        desk = self._ready()
+        self._say("The data set is being written…")
+        self._beside(lambda: desk.export(folder), self._exported)
+
+    def _exported(self, words: str) -> None:
+        self._say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
 
     def show_fault(self, text: str) -> None:
         """Keep what went wrong before the user's eyes."""

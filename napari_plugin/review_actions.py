@@ -38,23 +38,33 @@ class ReviewActions:
         return self.desk
 
     def _chosen(self) -> tuple[Desk, int]:
+        """The review, and the organoid that the user sees under review."""
         desk = self._ready()
-        number = self.canvas.number if self.canvas.number is not None else desk.current()
-        if number is None:
-            raise UsageError("No organoid is under review", remedy="Press N, or click one with J")
-        return desk, number
+        if self.canvas.number is not None:
+            return desk, self.canvas.number
+        if desk.current() is None:
+            raise UsageError(
+                "No organoid is under review", remedy="Press N, or point at one and press J"
+            )
+        # An empty drawing is on the screen: what was under review before must not be judged unseen.
+        self.refresh(force=True)
+        raise UsageError(
+            "Nothing was drawn", remedy="The organoid from before is under review again"
+        )
 
     # -- actions: one method a key (actions.ACTIONS) ---------------------------------------------
 
     @messages.told
     def accept(self) -> None:
         """Right as drawn."""
-        self._then(self._ready().accept)
+        desk, _ = self._chosen()
+        self._then(desk.accept)
 
     @messages.told
     def reject(self) -> None:
         """No organoid."""
-        self._then(self._ready().reject)
+        desk, _ = self._chosen()
+        self._then(desk.reject)
 
     @messages.told
     def next(self) -> None:

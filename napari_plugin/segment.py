@@ -66,7 +66,6 @@ class SegmentWidget(QWidget):
         self.fill_models()
         self.image.currentIndexChanged.connect(lambda *_: self.show_state())
         self.model.currentIndexChanged.connect(lambda *_: self.show_state())
-        self.destroyed.connect(lambda *_: None)
         self.show_state()
 
     def _arrange(self) -> None:

@@ -194,6 +194,7 @@ def test_the_whole_loop(
     # 3. Into a data set, and a short training.
     data = tmp_path / "dataset"
     review.export(data)
+    qtbot.waitUntil(lambda: review.worker is None, timeout=60_000)
     user.picture("8_export")
     assert (data / "labels.json").exists(), review.panel.hint.text()
     train = TrainWidget(viewer)

@@ -132,6 +132,15 @@ def test_everything(review: Any) -> None:
     assert len(pieces) == 2
     assert sum(pieces) == area
 
+    # D, and another mind: what was under review before is not judged unseen.
+    seen, judged = desk.current(), len(desk.calls)
+    for key in ("A", "R", "T", "S"):
+        press(review, "D")
+        assert review.canvas.number is None
+        press(review, key)
+        assert len(desk.calls) == judged
+        assert review.canvas.number == seen
+
     # D, T and W.
     press(review, "D")
     assert not np.asarray(layers[EDIT].data).any()
