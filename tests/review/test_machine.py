@@ -272,7 +272,7 @@ class Review(RuleBasedStateMachine):
 
 Review.TestCase.settings = settings(
     max_examples=RUNS,
-    stateful_step_count=30,
+    stateful_step_count=20,
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
