@@ -79,7 +79,10 @@ def test_another_projects_review_is_refused(tmp_path: Path, project: Project) ->
 
 def test_merging_into_an_open_project_is_refused(tmp_path: Path, project: Project) -> None:
     pack(project, tmp_path / "b.zip")
-    with ReviewSession.open(project, "anna"), pytest.raises(UsageError, match="cannot be changed now"):
+    with (
+        ReviewSession.open(project, "anna"),
+        pytest.raises(UsageError, match="cannot be changed now"),
+    ):
         merge(project.folder, tmp_path / "b.zip")
 
 

@@ -52,7 +52,11 @@ def test_a_complete_image_comes_back_as_it_was_reviewed_with_its_provenance(
     facts = {f["organoid"]: f for f in stored["organoids"]}
     assert set(facts) == {b, c, d, drawn}
     assert facts[c]["how"] == ["complete"]
-    assert (facts[c]["iou_before"], facts[c]["edited"], facts[c]["source"]) == (1.0, False, "model:m@1")
+    assert (facts[c]["iou_before"], facts[c]["edited"], facts[c]["source"]) == (
+        1.0,
+        False,
+        "model:m@1",
+    )
     assert facts[b]["edited"]
     assert facts[b]["iou_before"] == pytest.approx(1 / 3, abs=1e-3)
     assert (facts[drawn]["source"], facts[drawn]["reviewer"]) == ("human:anna", "anna")
@@ -216,7 +220,9 @@ def test_a_data_set_made_by_hand_is_extended_and_its_pictures_are_known(
     write_instances(tmp_path / "D" / "labels.json", [("mine.tif", own)])
     finish(project)
     report = export_project(project.folder, tmp_path / "D")
-    assert [why for _, why in report.refused] == ["the data set has this picture already, as mine.tif"]
+    assert [why for _, why in report.refused] == [
+        "the data set has this picture already, as mine.tif"
+    ]
     assert sorted(load_coco(tmp_path / "D" / "labels.json", hand).names) == sorted(
         ["mine.tif", *(p.name for p in project.pictures[1:])]
     )

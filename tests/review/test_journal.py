@@ -85,7 +85,9 @@ def test_another_projects_journal_is_refused(tmp_path: Path) -> None:
     assert "merge" in str(caught.value.remedy)
 
 
-@pytest.mark.parametrize("content", [b"", b"\n", b"{}\n", b"\x00" * 100, b"not a journal\nat all\n"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", b"{}\n", b"\x00" * 100, b"not a journal\nat all\n"]
+)
 def test_what_is_no_journal_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "journal.jsonl"
     path.write_bytes(content)

@@ -86,7 +86,11 @@ def test_ten_thousand_actions_come_back_whole(tmp_path: Path) -> None:
         expected = {n: o.status for n, o in session.state().organoids.items()}
     with ReviewSession.open(project.folder) as session:
         assert {n: o.status for n, o in session.state().organoids.items()} == expected
-        assert len(session.history) == len(read_journal(project.journal_path, project.id).lines) == 10_000
+        assert (
+            len(session.history)
+            == len(read_journal(project.journal_path, project.id).lines)
+            == 10_000
+        )
 
 
 def test_a_journal_that_was_copied_without_its_end_still_opens(tmp_path: Path) -> None:

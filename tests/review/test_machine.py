@@ -47,7 +47,9 @@ class Review(RuleBasedStateMachine):
     def begin(self) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.root = Path(self.folder.name)
-        self.project = make_project(self.root, IMAGES, organoids=3, classes={1: "round", 2: "budding"})
+        self.project = make_project(
+            self.root, IMAGES, organoids=3, classes={1: "round", 2: "budding"}
+        )
         self.sources = hashes(self.root / "images")
         self.session = ReviewSession.open(self.project, "anna")
         self.keys = [p.key for p in self.project.pictures]
@@ -103,7 +105,9 @@ class Review(RuleBasedStateMachine):
         if self.refused(model, lambda: action(n)):
             return
         bits, _, category = model.now["organoids"][n]
-        table = self.edited(model, **{f"_{n}": (bits, "accepted" if keep else "rejected", category)})
+        table = self.edited(
+            model, **{f"_{n}": (bits, "accepted" if keep else "rejected", category)}
+        )
         self.done(model, action(n).number, organoids=table)
 
     @rule(
@@ -118,7 +122,11 @@ class Review(RuleBasedStateMachine):
         model, ids = self.at(image, data)
         mask = square(y, x, size)
         n = None if new or not ids else data.draw(st.sampled_from(ids))
-        action = (lambda: self.session.draw(mask)) if n is None else (lambda: self.session.replace(mask, n))
+        action = (
+            (lambda: self.session.draw(mask))
+            if n is None
+            else (lambda: self.session.replace(mask, n))
+        )
         if self.refused(model, action):
             return
         category = 1 if n is None else model.now["organoids"][n][2]
@@ -135,14 +143,20 @@ class Review(RuleBasedStateMachine):
             return
         n = data.draw(st.sampled_from(ids))
         mask = self.session.state().organoids[n].mask
-        parts = [Mask.from_bits(mask.bits[:1], mask.y, mask.x), Mask.from_bits(mask.bits[1:], mask.y + 1, mask.x)]
+        parts = [
+            Mask.from_bits(mask.bits[:1], mask.y, mask.x),
+            Mask.from_bits(mask.bits[1:], mask.y + 1, mask.x),
+        ]
         whole = [p for p in parts if p is not None]
         if len(whole) < 2 or self.refused(model, lambda: self.session.split(whole, n)):
             return
         category = model.now["organoids"][n][2]
         outcome = self.session.split(whole, n)
         _, first, second = outcome.changed
-        made = {f"_{i}": (pixels(p), "accepted", category) for i, p in zip((first, second), whole, strict=True)}
+        made = {
+            f"_{i}": (pixels(p), "accepted", category)
+            for i, p in zip((first, second), whole, strict=True)
+        }
         self.done(model, outcome.number, organoids=self.edited(model, **{f"_{n}": None}, **made))
 
     @rule(image=st.integers(0, IMAGES - 1), data=st.data())
@@ -159,7 +173,9 @@ class Review(RuleBasedStateMachine):
         made = self.session.state().organoids[outcome.selected or 0]
         assert made.category in {o[2] for o in old}
         table = self.edited(
-            model, **{f"_{n}": None for n in chosen}, **{f"_{made.id}": (bits, "accepted", made.category)}
+            model,
+            **{f"_{n}": None for n in chosen},
+            **{f"_{made.id}": (bits, "accepted", made.category)},
         )
         self.done(model, outcome.number, organoids=table)
 
@@ -171,7 +187,9 @@ class Review(RuleBasedStateMachine):
         n = data.draw(st.sampled_from(ids))
 
         def action() -> Any:
-            return self.session.delete(n) if category is None else self.session.set_class(category, n)
+            return (
+                self.session.delete(n) if category is None else self.session.set_class(category, n)
+            )
 
         if self.refused(model, action):
             return

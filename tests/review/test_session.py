@@ -27,13 +27,18 @@ def test_the_walk_visits_every_organoid_then_the_image_then_the_next(project: Pr
             if place.organoid is not None:
                 session.accept()
         expected = [
-            Place(p.key, n) for p in project.pictures for n in (*project.turn(p.key).organoids, None)
+            Place(p.key, n)
+            for p in project.pictures
+            for n in (*project.turn(p.key).organoids, None)
         ]
         assert seen == expected
         back = [session.place]
         while (place := session.previous()) is not None and len(back) < 20:
             back.append(place)
-        assert Place(project.pictures[0].key, project.turn(project.pictures[0].key).organoids[0]) in back
+        assert (
+            Place(project.pictures[0].key, project.turn(project.pictures[0].key).organoids[0])
+            in back
+        )
 
 
 def test_next_goes_on_behind_what_was_drawn_deleted_or_split(project: Project) -> None:
@@ -45,11 +50,15 @@ def test_next_goes_on_behind_what_was_drawn_deleted_or_split(project: Project) -
         session.delete()
         assert session.next() == Place(session.place.image, queue[2])
         mask = session.state().organoids[queue[2]].mask
-        session.split([Mask(mask.y, mask.x, mask.bits[:6]), Mask(mask.y + 6, mask.x, mask.bits[6:])])
+        session.split(
+            [Mask(mask.y, mask.x, mask.bits[:6]), Mask(mask.y + 6, mask.x, mask.bits[6:])]
+        )
         assert session.next() == Place(session.place.image, queue[3])
 
 
-def test_each_action_says_what_to_draw_anew_and_is_on_disk_when_it_returns(project: Project) -> None:
+def test_each_action_says_what_to_draw_anew_and_is_on_disk_when_it_returns(
+    project: Project,
+) -> None:
     heard: list[Outcome] = []
     with ReviewSession.open(project, "anna") as session:
         stop = session.listen(heard.append)
@@ -68,7 +77,13 @@ def test_each_action_says_what_to_draw_anew_and_is_on_disk_when_it_returns(proje
         assert heard == [o for o in outcomes if o.number]
         stop()
         lines = read_journal(project.journal_path, project.id).lines
-        assert [line["action"] for line in lines] == ["accept", "reject", "replace", "merge", "complete"]
+        assert [line["action"] for line in lines] == [
+            "accept",
+            "reject",
+            "replace",
+            "merge",
+            "complete",
+        ]
         assert {line["reviewer"] for line in lines} == {"anna"}
         assert all(line["model"] == "m@1" and line["at"].endswith("Z") for line in lines)
         merged = session.state().organoids[new]
@@ -110,7 +125,9 @@ def test_undo_goes_back_over_images_and_restarts_and_redo_returns(project: Proje
         assert len(session.state(project.pictures[0].key).organoids) == 5
 
 
-def test_an_action_makes_what_was_undone_in_its_image_final_but_not_elsewhere(project: Project) -> None:
+def test_an_action_makes_what_was_undone_in_its_image_final_but_not_elsewhere(
+    project: Project,
+) -> None:
     first, second = (p.key for p in project.pictures[:2])
     with ReviewSession.open(project) as session:
         session.accept()
@@ -202,7 +219,10 @@ def test_moved_images_are_found_by_their_pixels_also_under_another_name(
     old = project.pictures[0].path
     (tmp_path / "images").rename(tmp_path / "moved")
     (tmp_path / "moved" / old.name).rename(tmp_path / "moved" / "renamed.tif")
-    with ReviewSession.open(project) as session, pytest.raises(DataError, match="no longer where") as e:
+    with (
+        ReviewSession.open(project) as session,
+        pytest.raises(DataError, match="no longer where") as e,
+    ):
         session.load(key)
     assert "review find" in str(e.value.remedy)
     assert project.find_images(tmp_path / "moved") == []
@@ -220,7 +240,10 @@ def test_project_and_images_moved_together_are_still_together(tmp_path: Path) ->
 def test_a_changed_image_is_refused(project: Project) -> None:
     path = project.pictures[0].path
     tifffile.imwrite(path, np.zeros((64, 64), np.uint8))
-    with ReviewSession.open(project) as session, pytest.raises(DataError, match="pixels have changed"):
+    with (
+        ReviewSession.open(project) as session,
+        pytest.raises(DataError, match="pixels have changed"),
+    ):
         session.load(project.pictures[0].key)
 
 
