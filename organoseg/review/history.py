@@ -166,8 +166,7 @@ class History:
     def fold(self, image: str, state: ImageState) -> ImageState:
         """``state`` after all that was done in its image. DataError when a line does not fit it."""
         # Undone actions have no effect but that their ids stay taken.
-        for entry in self.standing(image):
-            state.apply(entry.changes, entry.complete)
+        state.replay([(entry.changes, entry.complete) for entry in self.standing(image)])
         taken = [n for entry in self.of_image(image) for n in entry.organoids]
         state.first_free = max([state.first_free, *(n + 1 for n in taken)])
         return state

@@ -172,7 +172,8 @@ class ReviewSession:
         """The organoids of an image as they stand now (of the present one where none is named). Do not change it."""
         key = image or self.place.image
         if key not in self._states:
-            self._states[key] = self._history.fold(key, self.project.first_state(key))
+            first = self._ahead.prepared(key) or self.project.first_state(key)
+            self._states[key] = self._history.fold(key, first)
         return self._states[key]
 
     def load(self, image: str | None = None) -> Image:
@@ -184,6 +185,8 @@ class ReviewSession:
         key = self._following()
         if key is not None:
             self._ahead.begin(self.project.picture(key))
+            if key not in self._states:
+                self._ahead.prepare(key, self.project.first_state)
 
     @property
     def history(self) -> History:
