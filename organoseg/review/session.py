@@ -15,7 +15,7 @@ from organoseg.core import Image, Mask, UsageError
 from organoseg.review import actions
 from organoseg.review.actions import Changes
 from organoseg.review.ahead import Ahead
-from organoseg.review.history import REDO, UNDO, Entry, History, inverse
+from organoseg.review.history import REDO, UNDO, Entry, History, inverse, many_objects
 from organoseg.review.journal import Journal, read_journal
 from organoseg.review.lock import ProjectLock
 from organoseg.review.project import Project
@@ -122,22 +122,25 @@ class ReviewSession:
 
     @classmethod
     def _writing(cls, project: Project, reviewer: str, lock: ProjectLock) -> ReviewSession:
-        journal = Journal(project.journal_path, project.id)
         notice = ""
+        with many_objects():
+            journal = Journal(project.journal_path, project.id)
+            history = History(journal.lines)
+            journal.lines = []
         if journal.aside is not None:
             notice = (
                 "The last action was only half written when the program ended and is left out; "
                 f"its rest is kept in {journal.aside.name}."
             )
-        session = cls(project, History(journal.lines), reviewer, journal, notice)
-        journal.lines = []
+        session = cls(project, history, reviewer, journal, notice)
         session._lock = lock
         return session
 
     @classmethod
     def _looking(cls, project: Project, reviewer: str, notice: str) -> ReviewSession:
-        found = read_journal(project.journal_path, project.id)
-        return cls(project, History(found.lines), reviewer, None, notice)
+        with many_objects():
+            history = History(read_journal(project.journal_path, project.id).lines)
+        return cls(project, history, reviewer, None, notice)
 
     @property
     def read_only(self) -> bool:
