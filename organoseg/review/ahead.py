@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from organoseg.core import Image
 from organoseg.review.pictures import Picture, Reader
+from organoseg.review.state import ImageState
 
 #: Pictures held: the present one, the next, and the one before, to which people go back.
 _KEPT = 3
@@ -18,6 +20,7 @@ class Ahead:
         self._reader = Reader()
         self._pool = ThreadPoolExecutor(1, thread_name_prefix="organoseg-review")
         self._coming: dict[str, Future[Image]] = {}
+        self._states: dict[str, Future[ImageState]] = {}
 
     def begin(self, picture: Picture) -> None:
         """Start to read a picture, if that was not begun yet."""
@@ -36,6 +39,17 @@ class Ahead:
         except BaseException:
             self._coming.pop(picture.key, None)
             raise
+
+    def prepare(self, key: str, make: Callable[[str], ImageState]) -> None:
+        """Make an image's first state after the pictures that were begun."""
+        self._states = {key: self._pool.submit(make, key)}
+
+    def prepared(self, key: str) -> ImageState | None:
+        """The state that was prepared, once; None when it was not, or making it failed."""
+        future = self._states.pop(key, None)
+        if future is None or future.cancel() or future.exception() is not None:
+            return None
+        return future.result()
 
     def close(self) -> None:
         """Wait for the picture that is being read, drop those that are not."""

@@ -19,7 +19,7 @@ from organoseg.io.coco_json import parse_coco_instances
 from organoseg.review.journal import create_journal
 from organoseg.review.pictures import Picture, pictures_of_archive, pictures_of_files
 from organoseg.review.project import FOUND, JOURNAL, PROJECT, Project, picture_record, with_found
-from organoseg.review.queue import Found, Order, Turn, make_queue
+from organoseg.review.queue import Found, Order, Turn, Weights, make_queue
 
 Shown = Callable[[int, int], None]
 _SHOWN = 5
@@ -47,6 +47,7 @@ def create_project(
     order: Order = "ranked",
     random_share: float = 0.2,
     seed: int = 0,
+    weights: Weights = Weights(),  # noqa: B008 - frozen
     group: GroupRule | None = None,
     progress: Shown | None = None,
     notes: list[tuple[str, str]] | None = None,
@@ -56,7 +57,8 @@ def create_project(
     images: files and folders, or ``archive``: an archive. predictions: the folder of an ``organoseg predict`` run or an
     instances.json, matched by name; without it every image begins empty. second: the same by another model, the teacher
     for example: where the two differ is looked at first. model: its identity, where the predictions do not say.
-    group: gives an image's group from its name (`organoseg.dataset.groups.by_pattern`), else the reader's stands.
+    weights: what the ranking goes by. group: gives an image's group from its name
+    (`organoseg.dataset.groups.by_pattern`), else the reader's stands.
     progress: told (files read, files). notes: receives (name, reason) of what is left out.
 
     UsageError when the folder is taken or not exactly one of images and archive is given; DataError when no
@@ -78,7 +80,7 @@ def create_project(
     first = _read(predictions, model)
     other = _read(second, None)
     found = _found(pictures, first, other, left_out)
-    queue = make_queue(found, order, random_share, seed)
+    queue = make_queue(found, order, random_share, seed, weights)
     named = dict(classes or (first.classes if first else {1: "organoid"}))
     settings = {
         "model": first.model if first else "",

@@ -44,9 +44,9 @@ def unseal(line: bytes) -> dict[str, Any] | None:
     if len(line) < _TAIL or not line.endswith(b'"}\n') or line[-_TAIL : -_TAIL + 8] != _SEAL:
         return None
     body = line[:-_TAIL]
+    if line[-11:-3] != b"%08x" % zlib.crc32(body):
+        return None
     try:
-        if int(line[-11:-3], 16) != zlib.crc32(body):
-            return None
         record = json.loads(body + b"}")
     except (ValueError, RecursionError):
         return None

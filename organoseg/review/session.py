@@ -16,7 +16,7 @@ from organoseg.core import DataError, Image, Mask, UsageError
 from organoseg.review import actions
 from organoseg.review.actions import Changes
 from organoseg.review.ahead import Ahead
-from organoseg.review.history import REDO, UNDO, Entry, History, inverse
+from organoseg.review.history import REDO, UNDO, Entry, History, inverse, many_objects
 from organoseg.review.journal import Journal, read_journal
 from organoseg.review.lock import ProjectLock
 from organoseg.review.project import Project
@@ -123,26 +123,34 @@ class ReviewSession:
 
     @classmethod
     def _writing(cls, project: Project, reviewer: str, lock: ProjectLock) -> ReviewSession:
-        journal = Journal(project.journal_path, project.id)
         notice = ""
+        with many_objects():
+            journal = Journal(project.journal_path, project.id)
+            try:
+                history = _history(project, journal.lines)
+            except BaseException:
+                journal.close()
+                raise
+            journal.lines = []
         if journal.aside is not None:
             notice = (
                 "The last action was only half written when the program ended and is left out; "
                 f"its rest is kept in {journal.aside.name}."
             )
         try:
-            session = cls(project, _history(project, journal.lines), reviewer, journal, notice)
+            session = cls(project, history, reviewer, journal, notice)
         except BaseException:
             journal.close()
             raise
-        journal.lines = []
         session._lock = lock
         return session
 
     @classmethod
     def _looking(cls, project: Project, reviewer: str, notice: str) -> ReviewSession:
-        found = read_journal(project.journal_path, project.id)
-        return cls(project, _history(project, found.lines), reviewer, None, notice)
+        with many_objects():
+            lines = read_journal(project.journal_path, project.id).lines
+            history = _history(project, lines)
+        return cls(project, history, reviewer, None, notice)
 
     @property
     def read_only(self) -> bool:
@@ -177,7 +185,7 @@ class ReviewSession:
         """The organoids of an image as they stand now (of the present one where none is named). Do not change it."""
         key = image or self.place.image
         if key not in self._states:
-            self._states[key] = _folded(self.project, self._history, key)
+            self._states[key] = _folded(self.project, self._history, key, self._ahead.prepared(key))
         return self._states[key]
 
     def load(self, image: str | None = None) -> Image:
@@ -189,6 +197,8 @@ class ReviewSession:
         key = self._following()
         if key is not None:
             self._ahead.begin(self.project.picture(key))
+            if key not in self._states:
+                self._ahead.prepare(key, self.project.first_state)
 
     @property
     def history(self) -> History:
@@ -552,9 +562,11 @@ def _history(project: Project, lines: Sequence[Mapping[str, Any]]) -> History:
     return history
 
 
-def _folded(project: Project, history: History, key: str) -> ImageState:
-    """An image's organoids after all that was done."""
-    first = project.first_state(key)
+def _folded(
+    project: Project, history: History, key: str, prepared: ImageState | None
+) -> ImageState:
+    """An image's organoids after all that was done; ``prepared``: its first state, where it was read ahead."""
+    first = prepared or project.first_state(key)
     try:
         return history.fold(key, first)
     except DataError as error:

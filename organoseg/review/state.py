@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
@@ -48,12 +48,6 @@ class Organoid:
             "edited": self.edited,
             "parents": list(self.parents),
         }
-
-
-def _check_there(number: int, there: bool, change: Change) -> None:
-    if there == (change.before is None):
-        where = "is there already" if there else "is not there"
-        raise DataError(f"The journal changes organoid {number}, which {where}")
 
 
 def mask_record(mask: Mask) -> dict[str, Any]:
@@ -103,6 +97,12 @@ class Change:
         return Change(self.ids, self.after, self.before)
 
 
+def _check_there(number: int, there: bool, change: Change) -> None:
+    if there != (change.before is not None):
+        how = "is there already" if there else "is not there"
+        raise DataError(f"The journal changes organoid {number}, which {how}")
+
+
 @dataclass
 class ImageState:
     """The organoids of one image by id, and whether a person said that none is missing.
@@ -148,31 +148,37 @@ class ImageState:
         self.complete = self.complete if complete is None else complete
         self.version += 1
 
-    def apply_all(self, lines: Iterable[tuple[tuple[Change, ...], bool | None]]) -> None:
-        """As `apply` for one line after the other, but only masks that stand at the end are decoded.
+    def replay(self, steps: Sequence[tuple[tuple[Change, ...], bool | None]]) -> None:
+        """Do what many lines say: as `apply` for each, but only the last mask of an organoid is decoded.
 
-        A day's work on one image is thousands of masks, of which hundreds stand. Raises DataError as `apply` does.
+        DataError as in `apply`; the state is then as it was.
         """
-        standing: dict[int, tuple[Organoid | None, dict[str, Any]] | None] = {}
-        for changes, complete in lines:
+        alive, born = dict.fromkeys(self.organoids), set[int]()
+        fields: dict[int, dict[str, Any]] = {}
+        complete, top = self.complete, self.first_free
+        for changes, mark in steps:
+            complete = complete if mark is None else mark
             for change in changes:
                 for number in change.ids:
-                    old = standing.get(number, (self.organoids.get(number), {}))
-                    there = old is not None and (old[0] is not None or bool(old[1]))
-                    _check_there(number, there, change)
+                    _check_there(number, number in alive, change)
+                    top = max(top, number + 1)
                     if change.after is None:
-                        standing[number] = None
+                        del alive[number]
+                        fields.pop(number, None)
+                    elif change.before is None:
+                        alive[number] = None
+                        born.add(number)
+                        fields[number] = dict(change.after)
                     else:
-                        base, fields = old if old is not None else (None, {})
-                        standing[number] = base, {**fields, **change.after}
-                    self.first_free = max(self.first_free, number + 1)
-            self.complete = self.complete if complete is None else complete
-            self.version += 1
-        for number, made in standing.items():
-            if made is None:
-                self.organoids.pop(number, None)
-            elif made[1]:
-                self.organoids[number] = self._made(made[0], number, made[1])
+                        fields.setdefault(number, {}).update(change.after)
+        organoids = {}
+        for number in alive:
+            old = None if number in born else self.organoids[number]
+            made = self._made(old, number, fields[number]) if number in fields else old
+            if made is not None:
+                organoids[number] = made
+        self.organoids, self.complete, self.first_free = organoids, complete, top
+        self.version += len(steps)
 
     def _apply_one(self, organoids: dict[int, Organoid], number: int, change: Change) -> None:
         old = organoids.get(number)
