@@ -7,6 +7,7 @@ PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(shell $p -c '$(NEW_ENOUGH)' 2>/de
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.organoseg-installed
+WINDOW := $(VENV)/.organoseg-window
 EXTRAS ?= dev
 TESTS ?= tests
 
@@ -33,6 +34,11 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@
 
+# napari and Qt, for the tests of the plugin; `make demo` does without them.
+$(WINDOW): $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS),napari,window]"
+	@touch $@
+
 test: lint types unit
 
 lint: $(STAMP)
@@ -42,7 +48,7 @@ lint: $(STAMP)
 types: $(STAMP)
 	$(BIN)/mypy
 
-unit: $(STAMP)
+unit: $(WINDOW)
 	$(BIN)/python -m pytest $(TESTS)
 
 format: $(STAMP)

@@ -1,5 +1,5 @@
-"""The napari plugin of organoseg.
+"""The napari plugin of organoseg: see it, correct it, teach it.
 
-Its manifest (`napari.yaml`) declares the plugin and contributes nothing yet: no reader, writer or
-widget is promised before it exists. Importing this package loads neither napari nor Qt.
+Views only: what they show is decided in `organoseg.review`, `organoseg.inference` and `organoseg.training`.
+Importing this package loads neither napari nor Qt nor torch; each command of `napari.yaml` loads what it needs.
 """

@@ -9,7 +9,7 @@ import organoseg
 
 ROOMS = [
     "organoseg",
-    *(f"organoseg.{r}" for r in ("core", "io", "archive", "dataset", "evaluation")),
+    *(f"organoseg.{r}" for r in ("core", "io", "archive", "dataset", "evaluation", "review")),
 ]
 
 

@@ -47,12 +47,19 @@ def counts_to_mask(counts: NDArray[np.int64], shape: tuple[int, int]) -> Mask | 
     if starts.size == 0:
         return None
     left, right = int(starts[0]) // height, (int(stops[-1]) - 1) // height + 1
-    change = np.zeros((right - left) * height + 1, np.int8)
+    columns, top, bottom = starts // height, 0, height
+    tops, bottoms = starts - columns * height, stops - columns * height
+    if bottoms.max() <= height:
+        # No run goes on in the next column: the rows in between are all that is drawn, which for an
+        # organoid on a plate scan is a hundredth of its columns.
+        top, bottom = int(tops.min()), int(bottoms.max())
+    change = np.zeros((right - left) * (bottom - top) + 1, np.int8)
+    corner = (columns - left) * (bottom - top) - top
     # Touching runs write to one cell, so add and subtract rather than assign.
-    change[starts - left * height] += 1
-    change[stops - left * height] -= 1
-    bits = np.cumsum(change[:-1], dtype=np.int8).astype(np.bool_)
-    return Mask.from_bits(bits.reshape(right - left, height).T, 0, left)
+    change[corner + tops] += 1
+    change[corner + bottoms] -= 1
+    bits = np.cumsum(change[:-1], dtype=np.int8).view(np.bool_)
+    return Mask.from_bits(bits.reshape(right - left, bottom - top).T, top, left)
 
 
 def unpack_counts(text: str | bytes) -> NDArray[np.int64]:

@@ -28,13 +28,17 @@ def load_coco(
     Raises DataError for every fault that `organoseg.io.coco_json.parse_coco_instances` names, for
     images that are missing or unreadable, outside the folder, or of another size than the file
     says, and for an empty set. ``strict=False`` repairs what can be repaired, with a warning.
+
+    An annotation with ``"iscrowd": 1, "ignore": 1`` is a region where nobody looked: see `LabelledImage.ignored`.
     """
     annotations, images = Path(annotations), Path(images)
-    coco = parse_coco_instances(annotations, strict=strict, names=names)
+    coco = parse_coco_instances(annotations, strict=strict, names=names, ignore_regions=True)
     paths = _image_paths(images, list(coco.instances), annotations)
     read = {name: _read(path, name, group) for name, path in paths.items()}
     _check_sizes(read, coco.instances, annotations)
-    items = tuple(LabelledImage(read[name], coco.instances[name]) for name in paths)
+    items = tuple(
+        LabelledImage(read[name], coco.instances[name], coco.ignored.get(name)) for name in paths
+    )
     if not items:
         raise DataError(
             "The labelled set is empty: no images are listed",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from organoseg.core import DataError, Image, UsageError
-from organoseg.dataset.labelled import LabelledDataset, LabelledImage
+from organoseg.dataset.labelled import LabelledDataset
 
 GroupRule = Callable[[str], str]
 
@@ -53,8 +53,7 @@ def by_pattern(pattern: str) -> GroupRule:
 def regroup(dataset: LabelledDataset, rule: GroupRule) -> LabelledDataset:
     """``dataset`` with every image's group given by ``rule`` from its name."""
     items = tuple(
-        LabelledImage(replace(item.image, group=rule(item.name)), item.instances)
-        for item in dataset
+        replace(item, image=replace(item.image, group=rule(item.name))) for item in dataset
     )
     return LabelledDataset(items, dataset.classes)
 

@@ -13,12 +13,21 @@ from organoseg.core import DataError, Image, Instances
 
 @dataclass(frozen=True, eq=False)
 class LabelledImage:
-    """One image and its organoids; DataError when their sizes differ or a pixel is not finite."""
+    """One image and its organoids; DataError when their sizes differ or a pixel is not finite.
+
+    ignored: regions where nobody looked, as Instances of the image's size: neither organoid nor background is taught
+    there. None where the whole image is known.
+    """
 
     image: Image
     instances: Instances
+    ignored: Instances | None = None
 
     def __post_init__(self) -> None:
+        if self.ignored is not None and self.ignored.shape != self.instances.shape:
+            raise DataError(
+                "The regions to ignore are not of the image's size", where=self.image.name or None
+            )
         if self.image.shape != self.instances.shape:
             raise DataError(
                 f"The image is {_size(self.image.shape)} but its masks are "
@@ -37,6 +46,15 @@ class LabelledImage:
     def name(self) -> str:
         """The file name by which the image is matched."""
         return self.image.name
+
+    def judged(self, predicted: Instances) -> Instances:
+        """Those predictions that the labels can judge: the ones that lie by half or more where somebody looked."""
+        if self.ignored is None or not len(self.ignored) or not len(predicted):
+            return predicted
+        # Regions may overlap, so their union is what counts.
+        unknown = np.asarray(self.ignored.to_dense().any(axis=0))
+        inside = [unknown[m.box[0] : m.box[2], m.box[1] : m.box[3]][m.bits] for m in predicted]
+        return predicted.select(np.array([part.mean() for part in inside]) <= 0.5)
 
 
 @dataclass(frozen=True, eq=False)

@@ -82,17 +82,35 @@ class Split:
                     remedy="Remove one of the two: a test image must never be trained on.",
                 )
 
-    def save(self, path: Path) -> None:
-        """Write the split; a file that is there and says something else is never replaced."""
+    def extended(self, sides: Mapping[str, Side], groups: Mapping[str, str]) -> Split:
+        """This split with more images; DataError when one of them would move, or part its group."""
+        moved = [n for n in sides if self.sides.get(n, sides[n]) != sides[n]]
+        moved += [n for n in groups if self.groups.get(n, groups[n]) != groups[n]]
+        if moved:
+            raise DataError(
+                f"{len(moved)} images have another side or group already: {', '.join(moved[:5])}",
+                remedy="A split is decided once: keep the side that they have.",
+            )
+        return Split({**self.sides, **sides}, {**self.groups, **groups}, self.seed)
+
+    def save(self, path: Path, extend: bool = False) -> None:
+        """Write the split; a file that is there and says something else is never replaced.
+
+        ``extend``: a file whose images all keep their sides and groups is.
+        """
         path = Path(path)
         if path.exists():
-            if Split.load(path) == self:
+            stored = Split.load(path)
+            if stored == self:
                 return
-            raise DataError(
-                "Another split is stored there already, and a split is decided once",
-                where=path,
-                remedy="Load that one, or give a new file name for this one.",
-            )
+            kept = self.sides.items() >= stored.sides.items()
+            kept = kept and self.groups.items() >= stored.groups.items()
+            if not (extend and kept):
+                raise DataError(
+                    "Another split is stored there already, and a split is decided once",
+                    where=path,
+                    remedy="Load that one, or give a new file name for this one.",
+                )
         content = {
             "format": "organoseg split 1",
             "seed": self.seed,

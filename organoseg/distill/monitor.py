@@ -24,8 +24,9 @@ class Monitor:
     """Collects the pseudo-labels of some steps and says what they are like."""
 
     def __init__(self, labelled: Sequence[Target]) -> None:
-        self.density = float(np.mean([len(t.instances) for t in labelled]))
-        self._areas = np.concatenate([t.instances.areas for t in labelled]).astype(np.float64)
+        taught = [t.instances.select(~t.ignored) for t in labelled]
+        self.density = float(np.mean([len(i) for i in taught]))
+        self._areas = np.concatenate([i.areas for i in taught]).astype(np.float64)
         self._seen: list[Target] = []
 
     def see(self, targets: Sequence[Target]) -> None:

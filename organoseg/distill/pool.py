@@ -87,6 +87,9 @@ def label_pool(
 def labelled_density(dataset: LabelledDataset) -> float:
     """Organoids per px that people drew."""
     area = sum(item.image.shape[0] * item.image.shape[1] for item in dataset)
+    area -= sum(
+        int(i.ignored.to_dense().any(axis=0).sum()) for i in dataset if i.ignored is not None
+    )
     return sum(len(item.instances) for item in dataset) / max(area, 1)
 
 

@@ -34,6 +34,8 @@ _SHOWN = 5
 class CocoInstances:
     """What a COCO file says: Instances by file name (images without organoids too), class names.
 
+    ignored: regions where nobody looked, by file name, for the images that have some.
+
     first_id: the id in the file of the organoid that has id 1 here. It is 1, but for a file that
     numbers from 0 or below: there it is the lowest id of the file.
     """
@@ -41,6 +43,7 @@ class CocoInstances:
     instances: dict[str, Instances]
     categories: dict[int, str]
     first_id: int = 1
+    ignored: dict[str, Instances] = field(default_factory=dict)
 
 
 @dataclass
@@ -68,7 +71,11 @@ def _listing(kind: str, offenders: Sequence[str]) -> str:
 
 
 def parse_coco_instances(
-    path: Path, *, strict: bool = True, names: Sequence[str] | None = None
+    path: Path,
+    *,
+    strict: bool = True,
+    names: Sequence[str] | None = None,
+    ignore_regions: bool = False,
 ) -> CocoInstances:
     """The organoids of every image (or of ``names``, in that order) of a COCO instances file.
 
@@ -76,13 +83,15 @@ def parse_coco_instances(
     category ids, annotations of an unknown image or category, crowd regions, names that the file
     lacks, empty or malformed or out-of-bounds polygons, masks without a pixel. With
     ``strict=False`` polygons are clipped to the image and empty masks left out, with a warning
-    that counts both.
+    that counts both. Regions to ignore (``"iscrowd": 1, "ignore": 1``) are refused like crowds, unless
+    ``ignore_regions`` says that the caller minds them.
     """
     path = Path(path)
     coco = parse_file(read_json(path), path)
-    _check_links(coco, path)
+    _check_links(coco, path, ignore_regions)
     images = _chosen_images(coco.images, names, path)
-    by_image = _by_image(coco.annotations)
+    by_image = _by_image(a for a in coco.annotations if not a.is_region)
+    regions = _by_image(a for a in coco.annotations if a.is_region)
     shift = max(0, 1 - min((a.id for a in coco.annotations), default=1))
     faults = _Faults(path)
     result = {}
@@ -90,8 +99,14 @@ def parse_coco_instances(
         result[image.file_name] = _image_instances(
             image, by_image.get(image.id, []), faults, strict, shift
         )
+    ignored = {
+        image.file_name: _image_instances(image, regions[image.id], faults, strict, shift)
+        for image in images
+        if image.id in regions
+    }
     faults.settle("Mend them in the labelling tool, or read with strict=False to repair.")
-    return CocoInstances(result, {c.id: c.name for c in coco.categories}, first_id=1 - shift)
+    classes = {c.id: c.name for c in coco.categories}
+    return CocoInstances(result, classes, first_id=1 - shift, ignored=ignored)
 
 
 def parse_results(path: Path, ground_truth: Path, *, strict: bool = True) -> dict[str, Instances]:
@@ -229,7 +244,7 @@ def _refuse_duplicates(
     faults.settle("Give each its own id; two files joined by hand often clash.")
 
 
-def _check_links(coco: CocoFile, path: Path) -> None:
+def _check_links(coco: CocoFile, path: Path, ignore_regions: bool) -> None:
     _refuse_duplicates(path, coco.images, coco.annotations, coco.categories)
     name_of = {image.id: image.file_name for image in coco.images}
     classes = {category.id for category in coco.categories}
@@ -243,10 +258,16 @@ def _check_links(coco: CocoFile, path: Path) -> None:
             faults.fatal["annotation of an unknown category"].append(
                 f"{who} (category {a.category_id})"
             )
-        if a.iscrowd:
+        if a.is_region and not ignore_regions:
+            faults.fatal["region that nobody looked at (ignore 1)"].append(who)
+        elif a.iscrowd and not a.is_region:
             faults.fatal["crowd region (iscrowd 1)"].append(who)
-    faults.settle(
-        "Crowd regions hold many organoids under one mask: outline each, or leave the image out."
-        if any(kind.startswith("crowd") for kind in faults.fatal)
-        else "Add the missing images or categories, or remove the annotations."
-    )
+    faults.settle(_remedy(list(faults.fatal)))
+
+
+def _remedy(kinds: Sequence[str]) -> str:
+    if any(kind.startswith("crowd") for kind in kinds):
+        return "Crowd regions hold many organoids under one mask: outline each, or leave the image out."
+    if any(kind.startswith("region") for kind in kinds):
+        return "Such images can be trained on, not measured against: finish their review first."
+    return "Add the missing images or categories, or remove the annotations."

@@ -48,14 +48,21 @@ class CocoCategory(_Model):
 class CocoAnnotation(_Model):
     """One organoid of a COCO file; ``score``, ``source`` and ``number`` are written by organoseg itself.
 
-    ``number``: the organoid's id within its image, as tables and overlays show it.
+    ``number``: the organoid's id within its image, as tables and overlays show it. With ``iscrowd`` and ``ignore`` both
+    1 it is no organoid but a region where nobody looked.
     """
+
+    @property
+    def is_region(self) -> bool:
+        """A region to ignore."""
+        return bool(self.iscrowd and self.ignore)
 
     id: _Id
     image_id: _Id
     category_id: _Class
     segmentation: list[list[float]] | CocoRle
     iscrowd: Literal[0, 1] = 0
+    ignore: Literal[0, 1] = 0
     score: _Score = 1.0
     source: str = ""
     number: Annotated[int, Field(ge=1, le=1 << 62)] | None = None

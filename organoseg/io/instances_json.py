@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,14 @@ def write_instances(
     path: str | os.PathLike[str],
     items: Iterable[tuple[str, Instances]],
     categories: Mapping[int, str] = ORGANOID,
+    ignored: Mapping[str, Instances] | None = None,
 ) -> None:
     """Write one COCO file for images given as (file name, Instances), one after another, atomically.
 
     Masks are compressed run lengths, so overlaps survive exactly; score and source are kept beside. COCO wants ids
     that differ within the file: annotations are numbered from 1 in their order, and ``number`` is the organoid's id
-    within its image. No more than one image's organoids are held at a time.
+    within its image. No more than one image's organoids are held at a time. ``ignored``: regions where nobody looked, by
+    file name; written as crowds with "ignore": 1, which `organoseg.dataset.load_coco` reads.
 
     DataError on a name given twice or a class that `categories` lacks.
     """
@@ -41,7 +44,9 @@ def write_instances(
             unknown = sorted(set(instances.classes.tolist()) - set(categories))
             if unknown:
                 raise DataError(f"Classes {unknown} have no name among the categories", where=name)
-            for row in _annotations(number, instances):
+            regions = _annotations(number, (ignored or {}).get(name))
+            crowds = ({**row, "iscrowd": 1, "ignore": 1} for row in regions)
+            for row in chain(_annotations(number, instances), crowds):
                 written += 1
                 handle.write(b",\n" if written > 1 else b"\n")
                 handle.write(_json({"id": written, **row}))
@@ -56,7 +61,9 @@ def _json(value: Any) -> bytes:
     )
 
 
-def _annotations(image_id: int, instances: Instances) -> Iterator[dict[str, Any]]:
+def _annotations(image_id: int, instances: Instances | None) -> Iterator[dict[str, Any]]:
+    if instances is None:
+        return
     for index, mask in enumerate(instances):
         y0, x0, y1, x1 = mask.box
         yield {

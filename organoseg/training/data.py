@@ -59,6 +59,13 @@ def load_data(recipe: Recipe) -> RunData:
             where=recipe.data.labelled.annotations,
             remedy="Take them out of one of the two.",
         )
+    partly = [item.name for item in validation or () if item.ignored is not None]
+    if partly:
+        raise DataError(
+            f"{len(partly)} images of data.validation were reviewed only in part: {', '.join(partly[:5])}",
+            where=recipe.data.validation.annotations if recipe.data.validation else None,
+            remedy="Finish their review, or take them out: nothing can be measured where nobody looked.",
+        )
     if not any(len(item.instances) for item in labelled):
         raise DataError(
             "no labelled image has an organoid",
@@ -81,6 +88,9 @@ def _manifest(
             masks = [rle["counts"] for rle in item.instances.to_rles()]
             classes = item.instances.classes.tolist()
             digest.update(f"{item.image.identity} {classes} {masks}\n".encode())
+            if item.ignored is not None:
+                unknown = [rle["counts"] for rle in item.ignored.to_rles()]
+                digest.update(f"unknown {unknown}\n".encode())
         digest.update(b"|")
     digest.update(unlabelled.identity.encode() if unlabelled is not None else b"")
     return digest.hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import Generic, TypeVar
 
@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from organoseg.core import normalised
-from organoseg.dataset import LabelledDataset
+from organoseg.core import Instances, normalised
+from organoseg.dataset import LabelledDataset, LabelledImage
 from organoseg.distill.copy_paste import Donor, paste
 from organoseg.distill.pool import Pictures, Pool
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
@@ -23,6 +23,8 @@ from organoseg.models.protocol import Target
 
 #: Streams of random numbers that must not be correlated.
 LABELLED, UNLABELLED = 1, 2
+#: Source of a region where nobody looked, as it travels through the crops with the organoids.
+_UNKNOWN = "nobody looked"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,21 @@ class _Cache:
         return pixels
 
 
+def _outlined(item: LabelledImage) -> Instances:
+    """The organoids of an image, and after them the regions where nobody looked."""
+    if item.ignored is None:
+        return item.instances
+    regions = item.ignored.replace(sources=(_UNKNOWN,) * len(item.ignored))
+    return item.instances.union(regions)
+
+
+def _target(seen: Instances) -> Target:
+    """Target made by a person; regions where nobody looked are ignored."""
+    target = Target.labelled(seen)
+    unknown = np.array([source == _UNKNOWN for source in seen.sources], bool)
+    return replace(target, ignored=unknown) if unknown.any() else target
+
+
 class LabelledFeed:
     """Weakly augmented crops of labelled images; every image once an epoch."""
 
@@ -88,6 +105,7 @@ class LabelledFeed:
         self.items = list(dataset)
         self.batch, self.seed, self.geometry, self.photometry = batch, seed, geometry, photometry
         self._pixels = [normalised(item.image.plane(), item.name) for item in self.items]
+        self._outlined = [_outlined(item) for item in self.items]
 
     def __call__(self, step: int) -> LabelledBatch:
         crops, targets = [], []
@@ -95,11 +113,9 @@ class LabelledFeed:
             epoch, place = divmod(k, len(self.items))
             index = int(_order(self.seed, LABELLED, epoch, len(self.items))[place])
             rng = np.random.default_rng((self.seed, LABELLED, k))
-            crop, seen = take_crop(
-                rng, self._pixels[index], self.items[index].instances, self.geometry
-            )
+            crop, seen = take_crop(rng, self._pixels[index], self._outlined[index], self.geometry)
             crops.append(change_light(rng, crop, self.photometry))
-            targets.append(Target.labelled(seen))
+            targets.append(_target(seen))
         return LabelledBatch(_stack(crops), targets)
 
 

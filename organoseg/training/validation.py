@@ -20,13 +20,13 @@ FLOOR = 0.05
 def predict_dataset(
     module: nn.Module, dataset: LabelledDataset, device: torch.device, thorough: bool = False
 ) -> tuple[dict[str, Instances], dict[str, Instances]]:
-    """Predictions and ground truth by image name; the module keeps its mode."""
+    """Predictions and ground truth by image name, where somebody looked; the module keeps its mode."""
     looks: Any = Thorough(module) if thorough else module  # type: ignore[arg-type]
     was_training = module.training
     module.eval()
     predicted, truth = {}, {}
     for item in dataset:
-        predicted[item.image.name] = segment_image(looks, item.image, FLOOR, device)
+        predicted[item.image.name] = item.judged(segment_image(looks, item.image, FLOOR, device))
         truth[item.image.name] = item.instances
     module.train(was_training)
     return predicted, truth

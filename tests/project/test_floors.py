@@ -17,6 +17,7 @@ FLOORS = {
     "distill": 4,
     "inference": 4,
     "tracking": 4,
+    "review": 4,
     "training": 5,
     "report": 5,
     "demo": 6,

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -63,9 +64,11 @@ def test_constraints_pin_what_is_needed_within_the_floors(
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
     pins = {name.lower().replace("_", "-"): version for name, version in pins.items()}
     project = pyproject["project"]
-    for text in [*project["dependencies"], *project["optional-dependencies"]["dev"]]:
+    extras = project["optional-dependencies"]
+    tested = (extras[name] for name in ("dev", "napari", "window"))
+    for text in chain(project["dependencies"], *tested):
         need = Requirement(text)
-        assert need.specifier.contains(pins[need.name.lower()]), text
+        assert need.specifier.contains(pins[need.name.lower().replace("_", "-")]), text
         assert {clause.operator for clause in need.specifier} == {">="}, "floors only"
 
 
@@ -86,6 +89,7 @@ def test_data_cards_have_facts_and_sections(repository: Path, name: str) -> None
         "docs/architecture.md",
         "docs/archive.md",
         "docs/benchmarks.md",
+        "docs/napari.md",
         "docs/experiments.md",
         "docs/predict.md",
     ],

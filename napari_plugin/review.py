@@ -1,0 +1,262 @@
+"""Layers > Annotate > Review: one organoid after the other, with one key each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qtpy.QtGui import QKeySequence
+from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
+
+from organoseg.core import DataError, OrganosegError
+
+from . import messages, settings
+from .actions import ACTIONS, ALSO
+from .desk import Desk, Item
+from .review_actions import ReviewActions
+from .review_layers import Canvas
+from .review_panel import Panel
+from .review_view import View
+
+if TYPE_CHECKING:
+    import napari
+
+_CLOSED = (
+    "New… begins a review: of the open image and its organoids, of a folder, an archive, or the results of "
+    "`organoseg predict`. Open… goes on with one. Your images are never changed."
+)
+_JUDGE = (
+    "Is the yellow organoid, number {number}, outlined well?\n"
+    "{accept} yes · {reject} no organoid at all · or mend it first: 2 paint, 1 erase, Space+drag moves."
+)
+_DONE = (
+    "Nothing is waiting in this image. Draw what was missed ({draw}); when every organoid has its outline, "
+    "press {complete} (image done)."
+)
+
+
+class ReviewWidget(ReviewActions, QWidget):
+    """The review of a folder, an archive or a finished run; every action is on disk when its key comes up."""
+
+    def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.viewer = napari_viewer
+        self.desk: Desk | None = None
+        self.canvas = Canvas(napari_viewer, self._painted)
+        self.view = View(self.canvas)
+        self.worker: Any = None
+        self._moved: Path | None = None
+        slots: dict[str, Callable[[], None]] = {a.name: getattr(self, a.name) for a in ACTIONS}
+        self.panel = Panel(slots, self)
+        self.panel.open.clicked.connect(lambda *_: self.ask_for_project())
+        self.panel.new.clicked.connect(lambda *_: self.ask_for_new())
+        self.panel.find.clicked.connect(lambda *_: self.ask_for_images())
+        self.panel.export.clicked.connect(lambda *_: self.ask_for_export())
+        self.panel.picked.connect(self.go_to)
+        self.panel.image_step.connect(self.open_image)
+        self.panel.rebound.connect(self.bind_keys)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(4, 4, 4, 4)
+        whole.addWidget(self.panel)
+        self.bind_keys()
+        self._say(_CLOSED)
+
+    # -- opening --------------------------------------------------------------------------------
+
+    def ask_for_project(self) -> None:
+        """Let the user choose a review that was begun."""
+        folder = QFileDialog.getExistingDirectory(self, "The folder of a review")
+        if folder:
+            self.open(Path(folder))
+
+    @messages.told
+    def open(self, folder: Path) -> None:
+        """Open a review that was begun."""
+        from .begin import open_desk
+
+        desk = open_desk(folder)
+        self._moved = folder
+        self.panel.find.setVisible(False)
+        try:
+            self.use(desk)
+        except DataError:
+            self.panel.find.setVisible(True)  # the image is not where it was, or not what it was
+            raise
+        if desk.notice:
+            messages.warn(desk.notice)
+
+    def ask_for_images(self) -> None:
+        """Let the user say where the images are now."""
+        folder = QFileDialog.getExistingDirectory(self, "The folder that has the images now")
+        if folder:
+            self.find_images(Path(folder))
+
+    @messages.told
+    def find_images(self, folder: Path) -> None:
+        """Look for the images of the review that could not be opened, and open it."""
+        from organoseg.review import Project
+
+        if self._moved is None:
+            return
+        missing = Project.open(self._moved).find_images(folder)
+        self.open(self._moved)
+        if missing:
+            messages.warn(f"{len(missing)} images are still missing, {missing[0].name} for one.")
+
+    @messages.told
+    def ask_for_new(self) -> None:
+        """Ask what is to be reviewed, and begin."""
+        from .new_review import NewReview
+
+        question = NewReview(self.viewer, self)
+        if question.exec():
+            self.begin(question.work())
+
+    def begin(self, work: Callable[[], Any]) -> None:
+        """Make a review beside the window (many images take a while), then open it."""
+        self._say("The images are being read…")
+        self._beside(work, self._begun)
+
+    def _begun(self, begun: Any) -> None:
+        if begun.left_out:
+            shown = "; ".join(f"{name}: {why}" for name, why in begun.left_out[:3])
+            messages.warn(f"{len(begun.left_out)} files are left out: {shown}")
+        self.open(begun.project.folder)
+
+    def _beside(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do long work in a thread; the window stays free."""
+        from napari.qt.threading import create_worker
+
+        def over(result: Any) -> None:
+            self.worker = None
+            done(result)
+
+        def failed(error: BaseException) -> None:
+            self.worker = None
+            self._say(messages.explain(error))
+            messages.fault(error)
+
+        worker = create_worker(work, _start_thread=False, _ignore_errors=True)
+        worker.returned.connect(over)
+        worker.errored.connect(failed)
+        self.worker = worker
+        worker.start()
+
+    def use(self, desk: Desk) -> None:
+        """Show this review; where its first image cannot be read it is closed again, and the error passes on."""
+        self.use_nothing()
+        self.desk = desk
+        try:
+            self.refresh()
+        except OrganosegError:
+            self.use_nothing()
+            raise
+        self.canvas.hide_others()
+        self._focus()
+
+    def use_nothing(self) -> None:
+        """Let go of the review; everything is on disk already."""
+        if self.desk is not None:
+            self.desk.close()
+        self.desk = None
+        self.view.reset()
+
+    def _focus(self) -> None:
+        """Keys go to the picture, not to the button that was pressed last."""
+        main = self.window()
+        canvas = main.findChildren(QOpenGLWidget) if main is not None else []
+        if canvas:
+            canvas[0].setFocus()
+
+    def _painted(self) -> None:
+        """After each stroke: what is painted goes to disk."""
+        desk = self.desk
+        mask = self.canvas.drawn()
+        if desk is None:
+            return
+        if mask is None:
+            self._say(
+                "Nothing is left of it. Press {delete} to delete it, or {undo} to take it back."
+            )
+            return
+        try:
+            if self.canvas.number is None:
+                self.canvas.number = desk.draw(mask)
+            else:
+                desk.replace(self.canvas.number, mask)
+        except OrganosegError as error:
+            self.refresh(force=True)  # what cannot be kept must not look as if it were
+            messages.fault(error)
+            return
+        self.view.painted(desk, self.canvas.number)
+        self._tell(desk)
+
+    # -- showing --------------------------------------------------------------------------------
+
+    def refresh(self, force: bool = False) -> None:
+        """Show the review as it is now."""
+        desk = self._ready()
+        item = self.view.refresh(desk, force)
+        self._tell(desk)
+        self._hint(item)
+
+    def _tell(self, desk: Desk) -> None:
+        self.panel.tell(desk.place(), self.view.items, desk.current(), desk.classes())
+
+    def _hint(self, item: Item | None) -> None:
+        desk = self._ready()
+        if item is not None:
+            self._say(_JUDGE.replace("{number}", str(item.number)))
+        elif desk.place().complete:
+            self._say("This image is done. N goes on to the next one that is waiting.")
+        else:
+            self._say(_DONE)
+
+    def _say(self, text: str, more: bool = False) -> None:
+        for name, key in settings.keys().items():
+            text = text.replace("{" + name + "}", key)
+        self.panel.hint.setText(f"{text}\n{self.panel.hint.text()}" if more else text)
+
+    # -- keys, export, end ------------------------------------------------------------------------
+
+    def bind_keys(self) -> None:
+        """Take the keys from the settings."""
+        chosen = {key: getattr(self, name) for name, key in settings.keys().items()}
+        also = {key: getattr(self, name) for key, name in ALSO.items()}
+        self.canvas.bind({**chosen, **also})
+        self.panel.show_keys(settings.keys())
+
+    def keyPressEvent(self, event: Any) -> None:
+        """The same keys while the panel has the keyboard."""
+        pressed = QKeySequence(event.key()).toString()
+        for name, key in settings.keys().items():
+            if key.upper() == pressed.upper() and not event.modifiers():
+                getattr(self, name)()
+                return
+        super().keyPressEvent(event)
+
+    def ask_for_export(self) -> None:
+        """Let the user choose the data set that the corrections go to."""
+        folder = QFileDialog.getExistingDirectory(self, "The data set that the corrections go to")
+        if folder:
+            self.export(Path(folder))
+
+    @messages.told
+    def export(self, folder: Path) -> None:
+        """Add what was reviewed to a data set, beside the window."""
+        desk = self._ready()
+        self._say("The data set is being written…")
+        self._beside(lambda: desk.export(folder), self._exported)
+
+    def _exported(self, words: str) -> None:
+        self._say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
+
+    def show_fault(self, text: str) -> None:
+        """Keep what went wrong before the user's eyes."""
+        self._say(text)
+
+    def closeEvent(self, event: Any) -> None:
+        """Let go of the review; everything is on disk already."""
+        self.use_nothing()
+        super().closeEvent(event)

@@ -1,0 +1,111 @@
+"""Small parts that several widgets use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from qtpy.QtCore import Qt
+from qtpy.QtGui import QPainter
+from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+
+
+class Bar(QWidget):
+    """How much is done. Qt's own bar draws the whole window at each change; this one waits its turn."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.done, self.total, self.words = 0, 1, ""
+        self.setMinimumHeight(18)
+
+    def tell(self, done: int, total: int, words: str) -> None:
+        """So many of so many."""
+        self.done, self.total, self.words = done, max(total, 1), words
+        self.update()
+
+    def paintEvent(self, event: Any) -> None:
+        """Draw."""
+        painter = QPainter(self)
+        colours, area = self.palette(), self.rect().adjusted(0, 0, -1, -1)
+        filled = area.adjusted(0, 0, 0, 0)
+        filled.setWidth(round(area.width() * self.done / self.total))
+        painter.fillRect(filled, colours.highlight())
+        painter.setPen(colours.text().color())
+        painter.drawRect(area)
+        painter.drawText(area, Qt.AlignmentFlag.AlignCenter, self.words)
+        painter.end()
+
+
+class LayerChoice(QComboBox):
+    """The layers of one kind, the viewer's active one chosen where it fits."""
+
+    def __init__(self, viewer: Any, kind: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._viewer, self._kind = viewer, kind
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.setMinimumContentsLength(12)
+        events = viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.connect(self.refill)
+        viewer.layers.selection.events.active.connect(self._follow)
+        self.refill()
+        self._follow()
+
+    def refill(self, event: Any = None) -> None:
+        """Read the list of layers anew."""
+        before = self.layer()
+        known = [self.itemData(index) for index in range(self.count())]
+        self.blockSignals(True)
+        self.clear()
+        for layer in self._viewer.layers:
+            if layer._type_string == self._kind and "organoseg review" not in layer.metadata:
+                self.addItem(layer.name, layer)
+        self.choose(before)
+        active = self._viewer.layers.selection.active
+        if not any(_same(active, layer) for layer in known):
+            self.choose(active)  # what was opened last is what the user means
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+    def _follow(self, event: Any = None) -> None:
+        self.choose(self._viewer.layers.selection.active)
+
+    def choose(self, layer: Any) -> None:
+        """Take this layer, where it is in the list."""
+        for index in range(self.count()):
+            if layer is not None and _same(self.itemData(index), layer):
+                self.setCurrentIndex(index)
+
+    def layer(self) -> Any:
+        """The chosen layer, or None."""
+        return self.currentData()
+
+    def forget(self) -> None:
+        """Stop listening to the viewer."""
+        events = self._viewer.layers.events
+        for event in (events.inserted, events.removed, events.reordered):
+            event.disconnect(self.refill)
+        self._viewer.layers.selection.events.active.disconnect(self._follow)
+
+
+def _same(a: Any, b: Any) -> bool:
+    # napari gives a plugin a new wrapper around a layer at each access, so `is` is never true.
+    return bool(a == b)
+
+
+def button(text: str, slot: Callable[[], Any], tip: str = "") -> QPushButton:
+    """A push button that takes no keyboard focus: keys stay with the image."""
+    made = QPushButton(text)
+    made.setToolTip(tip)
+    made.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    made.clicked.connect(lambda *_: slot())
+    return made
+
+
+def note(text: str = "") -> QLabel:
+    """A line of text that wraps and can be copied."""
+    made = QLabel(text)
+    made.setWordWrap(True)
+    made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+    made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+    return made

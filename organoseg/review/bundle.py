@@ -1,0 +1,261 @@
+"""A review that travels: pack it for a machine without the images, and merge what comes back."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import secrets
+import shutil
+import stat
+import zipfile
+import zlib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tifffile
+
+from organoseg.core import DataError, RunError, UsageError, atomic_write, write_json
+from organoseg.core.files import read_json
+from organoseg.review.history import Entry, History
+from organoseg.review.journal import read_journal
+from organoseg.review.pictures import Reader
+from organoseg.review.project import FOUND, JOURNAL, PICTURES, PROJECT, Project
+from organoseg.review.session import ReviewSession
+
+_MEMBER = re.compile(
+    "|".join(
+        (
+            re.escape(PROJECT),
+            re.escape(JOURNAL),
+            rf"{FOUND}/[0-9a-f]{{64}}\.json",
+            rf"{PICTURES}/[0-9a-f]{{64}}\.tif",
+        )
+    )
+)
+# No review is larger; a bomb is.
+_MOST_BYTES = 1 << 40
+_MOST_RATIO = 1000
+_CHUNK = 1 << 20
+
+
+def pack(
+    project: Project | Path | str, out: Path | str, images: Collection[str] | None = None
+) -> Path:
+    """Write a project with its images into one zip file, and return its path.
+
+    images: keys of the pictures to take, all where None. They become lossless TIFFs of the planes that are reviewed.
+    Raises DataError when an image is missing or has changed, UsageError for a key that the project lacks, RunError when
+    the file cannot be written.
+    """
+    project = project if isinstance(project, Project) else Project.open(project)
+    chosen = [p for p in project.pictures if images is None or p.key in images]
+    for key in images or ():
+        project.picture(key)
+    if not chosen:
+        raise UsageError("No image was chosen for the bundle")
+    facts = project.facts.model_dump(mode="json")
+    wanted = {p.key for p in chosen}
+    facts["pictures"] = [
+        {**p, "place": {"path": f"{PICTURES}/{p['key']}.tif", "near": f"{PICTURES}/{p['key']}.tif"}}
+        for p in facts["pictures"]
+        if p["key"] in wanted
+    ]
+    journal = read_journal(project.journal_path, project.id)
+    text = project.journal_path.read_bytes()[: journal.size]
+    reader = Reader()
+    with atomic_write(out) as handle, zipfile.ZipFile(handle, "w", zipfile.ZIP_DEFLATED) as bundle:
+        bundle.writestr(PROJECT, json.dumps(facts))
+        bundle.writestr(JOURNAL, text)
+        for picture in chosen:
+            stored = project.folder / FOUND / f"{picture.key}.json"
+            if stored.exists():
+                bundle.write(stored, f"{FOUND}/{picture.key}.json")
+            data = io.BytesIO()
+            tifffile.imwrite(data, reader.read(picture).plane(), compression="zlib")
+            name = zipfile.ZipInfo(f"{PICTURES}/{picture.key}.tif")  # compressed already
+            bundle.writestr(name, data.getvalue())
+    return Path(out)
+
+
+def unpack(bundle: Path | str, folder: Path | str) -> Project:
+    """Make a project of a bundle in ``folder``, which must be new or empty.
+
+    Raises UsageError when the folder is taken; DataError when the file is no bundle, is damaged, or holds anything
+    that a bundle does not (paths that lead out, links, doubles): nothing is written then.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(
+            "There is something there already", where=folder, remedy="Give a new folder."
+        )
+    made = folder.parent / f".tmp-{secrets.token_hex(8)}"
+    try:
+        made.mkdir(parents=True)
+        _extract(Path(bundle), made)
+        _settle(made, folder)
+        project = Project.open(made)
+        read_journal(project.journal_path, project.id)
+        if folder.exists():
+            folder.rmdir()
+        made.rename(folder)
+    except OSError as error:
+        raise RunError(
+            f"The bundle cannot be unpacked: {error.strerror or error}",
+            where=folder,
+            remedy="Check free space, permissions and the path.",
+        ) from error
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+    return Project.open(folder)
+
+
+def _settle(made: Path, folder: Path) -> None:
+    """Places in ``project.json`` as they will be in ``folder``, whatever the bundle says."""
+    facts = read_json(made / PROJECT)
+    try:
+        for picture in facts["pictures"]:
+            name = f"{PICTURES}/{picture['key']}.tif"
+            picture["place"] = {"path": str(folder.resolve() / name), "near": name}
+    except (KeyError, TypeError) as error:
+        raise DataError("The bundle's project is damaged", where=PROJECT) from error
+    write_json(made / PROJECT, facts, indent=None)
+
+
+def _extract(path: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(path) as bundle:
+            members = bundle.infolist()
+            _check_members(path, members)
+            for member in members:
+                target = folder / member.filename
+                target.parent.mkdir(exist_ok=True)
+                with bundle.open(member) as source, target.open("xb") as sink:
+                    shutil.copyfileobj(source, sink, _CHUNK)
+    except FileNotFoundError as error:
+        raise DataError("There is no such file", where=path, remedy="Check the path") from error
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,  # a compression that Python lacks
+        EOFError,
+        RuntimeError,  # encrypted
+    ) as error:
+        raise DataError(
+            f"The bundle is damaged: {error}", where=path, remedy="Copy it again, or pack it again."
+        ) from error
+
+
+def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
+    """Everything in the zip is a part of a review, once, as a plain file, of a believable size."""
+    names = Counter(m.filename for m in members)
+    for member in members:
+        problem = _problem(member, names)
+        if problem:
+            raise DataError(
+                f"This is not a bundle that organoseg made: {member.filename!r} {problem}",
+                where=path,
+                remedy="Do not open it, and ask whoever sent it.",
+            )
+    if sum(m.file_size for m in members) > _MOST_BYTES:
+        raise DataError("The bundle would fill more than a terabyte", where=path)
+    if not {PROJECT, JOURNAL} <= names.keys():
+        raise DataError(
+            "The bundle has no project or no journal", where=path, remedy="Pack it again."
+        )
+
+
+def _problem(member: zipfile.ZipInfo, names: Counter[str]) -> str:
+    mode = member.external_attr >> 16
+    if not _MEMBER.fullmatch(member.filename):
+        return "is no part of a review"
+    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
+        return "is a link or no plain file"
+    if names[member.filename] > 1:
+        return "is in it twice"
+    if member.file_size > _CHUNK and member.file_size > _MOST_RATIO * max(member.compress_size, 1):
+        return "would grow beyond belief when unpacked"
+    return ""
+
+
+@dataclass
+class MergeReport:
+    """Names of images: ``taken`` over, already the ``same``, ``refused`` with the reason; lines that were added."""
+
+    taken: list[str] = field(default_factory=list)
+    same: list[str] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
+    lines: int = 0
+
+
+def merge(project: Path | str, other: Path | str, reviewer: str | None = None) -> MergeReport:
+    """Take the decisions of ``other``, a bundle or a folder of the same project, into ``project``.
+
+    An image is taken whole: where only one side worked on since the two parted, that work stands; where both did, ours
+    stands and the image is refused in the report. Merging twice adds nothing.
+
+    Raises UsageError when the project is open elsewhere; DataError when ``other`` is damaged or of another project.
+    """
+    other = Path(other)
+    if not other.is_dir():
+        with_folder = Path(project) / f".tmp-{secrets.token_hex(8)}"
+        try:
+            unpacked = unpack(other, with_folder / "bundle")
+            return _merge(Path(project), unpacked, reviewer)
+        finally:
+            shutil.rmtree(with_folder, ignore_errors=True)
+    return _merge(Path(project), Project.open(other), reviewer)
+
+
+def _merge(folder: Path, other: Project, reviewer: str | None) -> MergeReport:
+    with ReviewSession.open(folder, reviewer) as session:
+        if session.read_only:
+            raise UsageError(
+                "The project cannot be changed now", where=folder, remedy=session.notice
+            )
+        project = session.project
+        if other.id != project.id:
+            raise DataError(
+                "This is a review of another project",
+                where=other.folder,
+                remedy="Merge it into the project that it was packed from.",
+            )
+        theirs = History(read_journal(other.journal_path, other.id).lines)
+        return _take(session, theirs)
+
+
+def _take(session: ReviewSession, theirs: History) -> MergeReport:
+    report, project = MergeReport(), session.project
+    for key in theirs.images:
+        name = project.picture(key).name
+        ours, coming = session.history.of_image(key), theirs.of_image(key)
+        shared = [_sense(e, ours) for e in ours], [_sense(e, coming) for e in coming]
+        length = min(len(ours), len(coming))
+        if shared[0][:length] != shared[1][:length]:
+            report.refused.append(
+                (name, "it was worked on here and there; what was done here stands")
+            )
+        elif len(coming) <= len(ours):
+            report.same.append(name)
+        else:
+            try:
+                theirs.fold(key, project.first_state(key))
+            except DataError as error:
+                report.refused.append((name, str(error)))
+                continue
+            session.adopt(coming[len(ours) :], [e.number for e in coming[: len(ours)]])
+            report.taken.append(name)
+            report.lines += len(coming) - len(ours)
+    return report
+
+
+def _sense(entry: Entry, entries: Collection[Entry]) -> dict[str, Any]:
+    """What an entry says, without numbers that depend on other images."""
+    record = entry.record()
+    record.pop("n")
+    if entry.of is not None:
+        record["of"] = [e.number for e in entries].index(entry.of)
+    return json.loads(json.dumps(record))  # type: ignore[no-any-return]
