@@ -109,7 +109,15 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
         cli.main(["--help"])
     assert stop.value.code == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
-    assert set(cli.VERBS) == {"demo", "doctor", "train", "predict", "evaluate", "archive"}
+    assert set(cli.VERBS) == {
+        "demo",
+        "doctor",
+        "train",
+        "predict",
+        "evaluate",
+        "archive",
+        "review",
+    }
     assert set(cli.VERBS) <= set(listed)
 
 
