@@ -2,8 +2,8 @@
 
     python benchmarks/review_latency.py --out runs/review_latency --table docs/benchmarks.md
 
-Two images of 4096 x 4096 with 500 organoids each; the part below the viewer (journal and state), with every action
-forced to disk before it counts. The limits are those the project promises.
+Two images of 4096 x 4096 with 500 organoids each; the part below the viewer (journal and state); every
+action is written before it counts. The limits are those the project promises.
 """
 
 from __future__ import annotations
@@ -114,7 +114,6 @@ def measure_recovery(project: Project, actions: int) -> float:
     """Milliseconds to open a journal of ``actions`` edits of masks and show the image."""
     rng = np.random.default_rng(2)
     with ReviewSession.open(project, "benchmark") as session:
-        session._journal.sync = False  # type: ignore[union-attr]
         session.reopen()
         numbers = list(session.state().organoids)
         while len(session.history) < actions:

@@ -202,7 +202,6 @@ class Bench:
         )
         work, truth = Work(), {item.name: item.instances for item in left}
         with ReviewSession.open(project, "oracle") as session:
-            session._journal.sync = False  # type: ignore[union-attr]
             for picture in project.pictures:
                 if work.seen < self.args.budget:
                     session.go(picture.key)

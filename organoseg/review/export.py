@@ -80,6 +80,7 @@ def _export(
     session: ReviewSession, path: Path, validation: float, held_out: tuple[Path, Path] | None
 ) -> ExportReport:
     banned = _held_out(held_out)
+    DatasetFolder.open(path)  # a folder of something else is refused before anything is put there
     path.mkdir(parents=True, exist_ok=True)
     lock = ProjectLock(path)
     if not lock.take(session.reviewer):

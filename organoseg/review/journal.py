@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -126,19 +127,51 @@ def create_journal(path: Path, project: str, **facts: Any) -> None:
     write_bytes(Path(path), seal({"format": FORMAT, "project": project, **facts}))
 
 
+class Syncer:
+    """Forces a file to disk in a thread of its own, as soon as something was written."""
+
+    def __init__(self, descriptor: int) -> None:
+        self.error: OSError | None = None
+        self._descriptor = descriptor
+        self._wake, self._stopped = threading.Event(), False
+        self._thread = threading.Thread(target=self._run, name="organoseg-journal", daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        """Something was written."""
+        self._wake.set()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            self._wake.wait()
+            self._wake.clear()
+            try:
+                os.fsync(self._descriptor)
+            except OSError as error:
+                self.error = error
+
+    def stop(self) -> None:
+        """Wait for the last one."""
+        self._stopped = True
+        self._wake.set()
+        self._thread.join()
+
+
 class Journal:
     """A journal open for appending. Hold the project's lock while it is open.
 
-    sync: force every line to disk before `append` returns, so that it survives a power cut; without it a line survives
-    the end of the program, however sudden, but not that of the machine.
+    A line is with the system when `append` returns: it survives the end of the program, however sudden. A thread forces
+    it to disk right after, so that it survives a power cut some milliseconds later; waiting for that would make every
+    brush stroke as slow as the disk is at its worst, and network drives take a tenth of a second.
     """
 
-    def __init__(self, path: Path, project: str, sync: bool = True) -> None:
-        self.path, self.sync = Path(path), sync
+    def __init__(self, path: Path, project: str) -> None:
+        self.path = Path(path)
         found = read_journal(self.path, project)
         self.lines = found.lines
         self.aside: Path | None = self._mend(found) if found.cut else None
         self._handle: BinaryIO = self._open()
+        self._syncer = Syncer(self._handle.fileno())
 
     def _mend(self, found: Read) -> Path:
         """Keep the rest of a cut line aside, then take it off."""
@@ -159,23 +192,28 @@ class Journal:
         except OSError as error:
             raise self._failed(error) from error
 
-    def append(self, record: Mapping[str, Any], sync: bool = True) -> int:
+    def append(self, record: Mapping[str, Any]) -> int:
         """Write one line and return its length in bytes; RunError when the disk does not take it.
 
-        sync=False: `flush` follows soon. After an error the journal is as it was before.
+        The journal is then as it was before. An earlier line that could not be forced to disk is told of here, too.
         """
+        self._tell()
         line = seal(record)
         before = self._handle.seek(0, os.SEEK_END)
         try:
             written = self._handle.write(line)
             if written != len(line):
                 raise OSError(28, "the disk took only a part of the line")
-            if self.sync and sync:
-                os.fsync(self._handle.fileno())
         except OSError as error:
             self._take_back(before)
             raise self._failed(error) from error
+        self._syncer.wake()
         return len(line)
+
+    def _tell(self) -> None:
+        error, self._syncer.error = self._syncer.error, None
+        if error is not None:
+            raise self._failed(error) from error
 
     def _take_back(self, size: int) -> None:
         try:
@@ -198,7 +236,12 @@ class Journal:
             raise self._failed(error) from error
 
     def close(self) -> None:
-        """Force all to disk and close."""
-        if not self._handle.closed:
-            os.fsync(self._handle.fileno())
+        """Force all to disk and close; RunError when the disk did not take all of it. A second call does nothing."""
+        if self._handle.closed:
+            return
+        self._syncer.stop()
+        try:
+            self._tell()
+            self.flush()
+        finally:
             self._handle.close()

@@ -160,13 +160,15 @@ class ReviewSession:
     def close(self) -> None:
         """Force the journal to disk and let others in. A second call does nothing."""
         self._ahead.close()
-        if self._journal is not None:
-            self._journal.close()
-            self._journal = None
-            self.notice = "The review is closed."
-        if self._lock is not None:
-            self._lock.release()
-            self._lock = None
+        journal, self._journal = self._journal, None
+        try:
+            if journal is not None:
+                self.notice = "The review is closed."
+                journal.close()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
+                self._lock = None
 
     def __enter__(self) -> ReviewSession:
         return self
@@ -368,7 +370,7 @@ class ReviewSession:
             numbers[entry.number] = len(self._history) + 1
             of = None if entry.of is None else numbers[entry.of]
             line = replace(entry, number=numbers[entry.number], of=of)
-            self._journal.append(line.record(), sync=False)
+            self._journal.append(line.record())
             self._history.add(line)
         self._journal.flush()
         self._states.pop(image, None)

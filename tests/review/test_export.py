@@ -207,6 +207,7 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path, project: Project)
     finish(project, 1)
     with pytest.raises(DataError, match="something else"):
         export_project(project.folder, tmp_path / "D")
+    assert [p.name for p in (tmp_path / "D").iterdir()] == ["thesis.docx"]
 
 
 def test_a_data_set_made_by_hand_is_extended_and_its_pictures_are_known(

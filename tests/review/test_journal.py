@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -106,18 +107,43 @@ def test_a_full_disk_leaves_the_journal_as_it_was(
     path = written(tmp_path)
     before = path.read_bytes()
     journal = Journal(path, ID)
+    handle = journal._handle
 
-    def full(_: int) -> None:
-        raise OSError(28, "No space left on device")
+    class Full:
+        """Takes half of a line."""
 
-    monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(RunError, match="No space left"):
+        def __getattr__(self, name: str) -> Any:
+            return getattr(handle, name)
+
+        def write(self, line: bytes) -> int:
+            return handle.write(line[: len(line) // 2])
+
+    monkeypatch.setattr(journal, "_handle", Full())
+    with pytest.raises(RunError, match="only a part"):
         journal.append({"n": 99})
     assert path.read_bytes() == before
     monkeypatch.undo()
     journal.append({"n": 5})
     journal.close()
     assert [line["n"] for line in read_journal(path, ID).lines] == [0, 1, 2, 3, 4, 5]
+
+
+def test_a_disk_that_refuses_later_is_told_of_and_the_journal_is_closed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    journal = Journal(written(tmp_path), ID)
+    monkeypatch.setattr(os, "fsync", _refuse)
+    journal.append({"n": 5})
+    journal._syncer.stop()  # its error has come by now
+    with pytest.raises(RunError, match="Input/output error"):
+        journal.append({"n": 6})
+    with pytest.raises(RunError, match="Input/output error"):
+        journal.close()
+    assert journal._handle.closed
+
+
+def _refuse(_: int) -> None:
+    raise OSError(5, "Input/output error")
 
 
 def test_every_line_is_json_that_other_programs_read(tmp_path: Path) -> None:

@@ -79,7 +79,6 @@ def test_ten_thousand_actions_come_back_whole(tmp_path: Path) -> None:
     """The time is measured by benchmarks/review_latency.py; here only that nothing is lost."""
     project = make_project(tmp_path, 1)
     with ReviewSession.open(project) as session:
-        session._journal.sync = False  # type: ignore[union-attr]
         numbers = list(session.state().organoids)
         for step in range(10_000):
             (session.accept if step // 4 % 2 else session.reject)(numbers[step % 4])
