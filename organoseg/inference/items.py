@@ -100,7 +100,10 @@ def make_plan(
 
 def is_results(folder: Path) -> bool:
     """Whether a folder holds the results of a run: its label images are no images to segment."""
-    return (folder / SETTINGS).is_file() and (folder / PARTS).is_dir()
+    try:
+        return (folder / SETTINGS).is_file() and (folder / PARTS).is_dir()
+    except OSError:
+        return False  # closed to us: the search itself names it
 
 
 def _globbed(source: str) -> list[str]:
