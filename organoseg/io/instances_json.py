@@ -23,8 +23,8 @@ def write_instances(
 
     Masks are compressed run lengths, so overlaps survive exactly; score and source are kept beside. COCO wants ids
     that differ within the file: annotations are numbered from 1 in their order, and ``number`` is the organoid's id
-    within its image. No more than one image's organoids are held at a time. ``ignored``: regions where nobody looked, by
-    file name; written as crowds with "ignore": 1, which `organoseg.dataset.load_coco` reads.
+    within its image. No more than one image's organoids are held at a time. ``ignored``: regions where nobody looked,
+    by file name; written as crowds with "ignore": 1, which `organoseg.dataset.load_coco` reads.
 
     DataError on a name given twice or a class that `categories` lacks.
     """
