@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
@@ -14,6 +15,9 @@ from organoseg.archive.manifest import ArrayRef
 
 #: zarr and its codecs raise all of these for a chunk that cannot be decoded; there is no common class.
 _ERRORS = (ValueError, RuntimeError, OSError, KeyError, TypeError, NotImplementedError)
+
+#: zarr's settings are the process's: two threads that change them for a moment could leave one's behind.
+_OPENING = threading.Lock()
 
 
 class ZarrChunks:
@@ -28,7 +32,7 @@ class ZarrChunks:
         url = array.url if is_remote(array.url) else str(local_path(array.url))
         setting = {"codec_pipeline.path": pipeline, "threading.max_workers": 1}
         try:
-            with zarr.config.set(setting) if pipeline else nullcontext():
+            with _OPENING, zarr.config.set(setting) if pipeline else nullcontext():
                 self._array: Any = zarr.open_array(url, path=array.path, mode="r")
         except _ERRORS as error:
             raise ValueError(f"zarr cannot open it: {error}") from error

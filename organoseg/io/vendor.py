@@ -22,6 +22,8 @@ READERS: Mapping[str, tuple[str, str]] = {
     ".nd2": ("bioio_nd2", "nd2"),
     ".lif": ("bioio_lif", "lif"),
 }
+#: A plane is decoded by the thread that asks for it, also on a worker of a cluster whose scheduler dask would take.
+_HERE = "synchronous"
 
 
 class VendorFile:
@@ -75,7 +77,9 @@ class VendorFile:
         at = dict(zip(self.axes, index, strict=False))
         letters = "YXS" if "S" in self._letters else "YX"
         with decoding(self.path, self.path.suffix[1:].upper()):
-            pixels = np.asarray(self._reader.get_image_dask_data(letters, **at).compute())
+            pixels = np.asarray(
+                self._reader.get_image_dask_data(letters, **at).compute(scheduler=_HERE)
+            )
             return supported(grey(pixels) if letters == "YXS" else pixels, self.path)
 
     def close(self) -> None:

@@ -91,6 +91,17 @@ def test_zarrs_gives_the_very_samples(tmp_path: Path, layout: str) -> None:
     assert [facts(s) for s in plain] == [facts(s) for s in fast]
 
 
+def test_zarrs_leaves_zarrs_own_settings_alone(tmp_path: Path) -> None:
+    pytest.importorskip("zarrs", reason="the accelerator zarrs (extra 'fast') is not installed")
+    import zarr
+
+    before = zarr.config.get("codec_pipeline.path")
+    manifest, _ = stored(tmp_path, "shards", count=8)
+    # Many arrays opened by several threads at once.
+    take(Sampler(manifest, crop=24, seed=5, z="any", accelerator="zarrs"), 0, 200)
+    assert zarr.config.get("codec_pipeline.path") == before
+
+
 @pytest.mark.parametrize("accelerator", ["zarr", "zarrs"])
 def test_zarrs_invents_nothing_either(tmp_path: Path, accelerator: str) -> None:
     if accelerator == "zarrs":
