@@ -42,10 +42,15 @@ _NEAR = 6
 
 def write_overlay(path: Path, result: Result) -> None:
     """Write the overlay as PNG, atomically; see `overlay`."""
-    import imagecodecs
+    from PIL import Image as Picture
 
-    # The lowest level that packs at all: others take longer than the network and save a tenth.
-    write_bytes(path, bytes(imagecodecs.png_encode(overlay(result), level=1)))
+    # Of 256 colours, which are enough for greys and outlines: a third of the time and a quarter of the bytes.
+    few = Picture.fromarray(overlay(result)).quantize(
+        256, method=Picture.Quantize.FASTOCTREE, dither=Picture.Dither.NONE
+    )
+    data = io.BytesIO()
+    few.save(data, "png", compress_level=1)
+    write_bytes(path, data.getvalue())
 
 
 def thumbnail(result: Result) -> bytes:
