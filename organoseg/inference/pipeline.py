@@ -144,6 +144,7 @@ class _Pipeline:
         self._progress: dict[str, _Progress] = {}
         self._waiting: list[_Loaded] = []
         self._ended = self._failed = 0
+        self._recording: deque[Future[None]] = deque()
 
     def run(self) -> list[Failure]:
         """All items, to their end."""
@@ -160,10 +161,12 @@ class _Pipeline:
                         ended.append(loaded)
                     # Items whose files are still being written are not waited for: the network goes on.
                     while ended and ended[0].written:
-                        self._finish(ended.popleft())
+                        self._finish(ended.popleft(), pool)
                 self._look(pool)
                 for progress in ended:
-                    self._finish(progress)
+                    self._finish(progress, pool)
+                for recording in self._recording:
+                    recording.result()
             finally:
                 self._stop.set()
                 pool.shutdown(cancel_futures=True)
@@ -336,12 +339,16 @@ class _Pipeline:
             # Last, because it says that the others belong to it.
             write_instances(part, [(key, result.instances)], result.classes)
 
-    def _finish(self, progress: _Progress) -> None:
+    def _finish(self, progress: _Progress, pool: ThreadPoolExecutor) -> None:
         """Wait for what is being written of an item, and write down what became of it."""
         self._reap(progress, list(progress.writing))
         if not progress.skipped:
             failed = bool(progress.failures)
-            write_record(self.work.out, progress.item, progress.keys, failed)
+            task = (write_record, self.work.out, progress.item, progress.keys, failed)
+            # By another thread: a disk takes longer for it than the network for a picture.
+            self._recording.append(pool.submit(*task))
+        while self._recording and self._recording[0].done():
+            self._recording.popleft().result()
         self._ended += 1
         self._failed += len(progress.failures)
         facts = {"done": self._ended, "items": len(self.items), "failed": self._failed}
