@@ -344,9 +344,9 @@ class _Pipeline:
         self._reap(progress, list(progress.writing))
         if not progress.skipped:
             failed = bool(progress.failures)
-            task = (write_record, self.work.out, progress.item, progress.keys, failed)
+            out, item, keys = self.work.out, progress.item, progress.keys
             # By another thread: a disk takes longer for it than the network for a picture.
-            self._recording.append(pool.submit(*task))
+            self._recording.append(pool.submit(write_record, out, item, keys, failed))
         while self._recording and self._recording[0].done():
             self._recording.popleft().result()
         self._ended += 1
