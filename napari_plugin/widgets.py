@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from qtpy.QtCore import Qt
@@ -45,9 +47,12 @@ class LayerChoice(QComboBox):
         self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
         self.setMinimumContentsLength(12)
         events = viewer.layers.events
-        for event in (events.inserted, events.removed, events.reordered):
-            event.connect(self.refill)
-        viewer.layers.selection.events.active.connect(self._follow)
+        heard = [(e, self.refill) for e in (events.inserted, events.removed, events.reordered)]
+        heard.append((viewer.layers.selection.events.active, self._follow))
+        for event, callback in heard:
+            event.connect(callback)
+        # A viewer outlives the panels that are closed in it, and must not call those.
+        self.destroyed.connect(partial(_forget, heard))
         self.refill()
         self._follow()
 
@@ -109,3 +114,9 @@ def note(text: str = "") -> QLabel:
     made.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
     made.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
     return made
+
+
+def _forget(heard: Iterable[tuple[Any, Callable[..., None]]], *_: Any) -> None:
+    for event, callback in heard:
+        with suppress(ValueError, RuntimeError, TypeError):
+            event.disconnect(callback)
