@@ -80,7 +80,8 @@ def find_series(
 
 def _by_folder(picture: Picture) -> tuple[str, str]:
     pure = PurePosixPath(picture.key)
-    return str(pure.parent), pure.name
+    # Pictures that lie in no folder of the run are a series as well, and it needs a name.
+    return ("all" if pure.parent == PurePosixPath() else str(pure.parent)), pure.name
 
 
 def _by_fields(picture: Picture, grammar: Grammar | None) -> tuple[str, str] | None:

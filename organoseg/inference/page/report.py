@@ -206,7 +206,9 @@ def _facts(run: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
     machine = run.get("machine", {})
     yield "organoseg", str(run.get("organoseg", ""))
     yield "model", str(model.get("identity", "")) if isinstance(model, Mapping) else str(model)
-    for name, value in dict(run.get("settings", {})).items():
+    settings = dict(run.get("settings", {}))
+    settings.pop("model", None)  # said above
+    for name, value in settings.items():
         yield str(name).replace("_", " "), _said(value)
     yield "started", str(run.get("started", "")).replace("T", " ")
     if "seconds" in run:
