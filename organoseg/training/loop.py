@@ -23,11 +23,11 @@ from organoseg.training import checkpoint as files
 from organoseg.training import plan
 from organoseg.training.data import RunData
 from organoseg.training.feed import LabelledBatch, LabelledFeed, Prefetch, UnlabelledBatch
+from organoseg.training.preview import look, write_samples
 from organoseg.training.progress import Journal, Reporter
 from organoseg.training.recipe import Recipe
 from organoseg.training.stages import Stages
 from organoseg.training.state import State
-from organoseg.training.validation import average_precision_of
 
 LOG_EVERY = 10
 
@@ -221,14 +221,15 @@ class Loop:
         if self.data.validation is None:
             return
         state = self.state
-        ap = average_precision_of(self.outcome(), self.data.validation, state.device)
-        journal.write(state.facts.step, "validation", {"AP": ap})
-        self.report("validate", {"step": state.facts.step, "AP": ap})
+        seen = look(self.outcome(), self.data.validation, state.device)
+        journal.write(state.facts.step, "validation", seen.facts())
+        write_samples(self.out, state.facts.step, seen)
+        self.report("validate", {"step": state.facts.step, **seen.facts()})
         if (
-            ap > state.facts.best
+            seen.ap > state.facts.best
             and self.stages.phase(max(state.facts.step - 1, 0)) == self._last_phase()
         ):
-            state.facts.best = ap
+            state.facts.best = seen.ap
             files.write(self.out / "checkpoints" / files.BEST, state.checkpoint(self.identity))
 
     def _last_phase(self) -> Phase:
