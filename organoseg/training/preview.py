@@ -13,6 +13,7 @@ from organoseg.core import Instances
 from organoseg.dataset import LabelledDataset
 from organoseg.evaluation.average_precision import precision_by_threshold, rank
 from organoseg.evaluation.bootstrap import Interval, interval, resamplings
+from organoseg.evaluation.counts import best_threshold
 from organoseg.evaluation.matching import match_all
 from organoseg.report.gallery import Found, GalleryRow, write_gallery
 from organoseg.training.validation import predict_dataset
@@ -20,8 +21,6 @@ from organoseg.training.validation import predict_dataset
 SAMPLES = "samples"
 #: Draws of the interval, and images that are drawn. Both are looked at often and decide nothing.
 DRAWS, SHOWN = 200, 3
-#: Outlines below this score are left out of the pictures.
-SCORE = 0.3
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,14 +50,17 @@ class Look:
 def look(module: nn.Module, dataset: LabelledDataset, device: torch.device) -> Look:
     """Segment a labelled set and judge it; the module keeps its mode."""
     predicted, truth = predict_dataset(module, dataset, device)
-    ranked = rank(match_all(predicted, truth))
+    tables = match_all(predicted, truth)
+    ranked = rank(tables)
     draws = resamplings(len(truth), DRAWS, 0)
     samples = np.array([precision_by_threshold(ranked, draw).mean() for draw in draws])
     ap = float(precision_by_threshold(ranked).mean())
-    return Look(ap, interval(samples), _rows(dataset, predicted))
+    return Look(ap, interval(samples), _rows(dataset, predicted, best_threshold(tables)))
 
 
-def _rows(dataset: LabelledDataset, predicted: dict[str, Instances]) -> tuple[GalleryRow, ...]:
+def _rows(
+    dataset: LabelledDataset, predicted: dict[str, Instances], score: float
+) -> tuple[GalleryRow, ...]:
     """The same images at every look, spread from the emptiest to the most crowded."""
     items = sorted(dataset, key=lambda item: (len(item.instances), item.name))
     places = np.linspace(0, len(items) - 1, min(SHOWN, len(items))).round().astype(int)
@@ -67,7 +69,7 @@ def _rows(dataset: LabelledDataset, predicted: dict[str, Instances]) -> tuple[Ga
             item.name,
             item.image.plane(),
             item.instances,
-            {"found now": Found(predicted[item.image.name], SCORE)},
+            {"found now": Found(predicted[item.image.name], score)},
         )
         for item in (items[place] for place in places)
     )
