@@ -166,6 +166,7 @@ def _found(
             p.key,
             ours.get(p.key, Instances.empty(p.shape)),
             None if second is None else theirs.get(p.key, Instances.empty(p.shape)),
+            p.look,
         )
         for p in pictures
     ]
