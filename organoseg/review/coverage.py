@@ -1,9 +1,9 @@
 """An order in which every beginning stands for the whole: each image that is taken speaks for those that look like it.
 
-What a model doubts most is often what nobody can tell; to learn from such images alone made models worse than to learn
-from any (docs/benchmarks.md, review-loop). What helps is a sample that covers what there is. The order is the greedy one
-of a facility location (Nemhauser, Wolsey and Fisher 1978, whose bound it has): each next image adds most to the sum, over
-all images, of how alike the most alike taken one is, and an image that is in doubt counts more.
+What a model doubts most is often what nobody can tell: to learn from such images alone made models worse than to
+learn from any (docs/benchmarks.md, review-loop). What helps is a sample that covers what there is. The order is the
+greedy one of a facility location (Nemhauser, Wolsey and Fisher 1978, whose bound it has): each next image adds most to
+the sum, over all images, of how alike the most alike taken one is, and an image that is in doubt counts more.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MOST = 2000
 
 
 def grey_look(pixels: NDArray[np.generic]) -> tuple[float, ...]:
-    """Of a plane (H, W): where its greys lie, and how strong detail of 1, 4 and 16 px is, each over its own contrast."""
+    """Of a plane (H, W): where its greys lie, and how strong detail of 1, 4 and 16 px is over its own contrast."""
     step = max(1, min(pixels.shape) // 512)
     plane = np.asarray(pixels[::step, ::step], np.float64)
     low, middle, high = np.percentile(plane, (1, 50, 99))
