@@ -2,8 +2,8 @@
 
 What a model doubts most is often what nobody can tell: to learn from such images alone made models worse than to learn
 from any (docs/benchmarks.md, review-loop). What helps is a sample that is like the whole, more so than chance makes it.
-The order is that of kernel herding (Chen, Welling and Smola 2010, "Super-samples from kernel herding"): each next image is
-the one that is most like all images, and least like those that were taken. An image in doubt counts for more of the whole.
+The order is that of kernel herding (Chen, Welling and Smola 2010, "Super-samples from kernel herding"): each next image
+is the one that is most like all images, and least like those that were taken. An image in doubt counts for more.
 """
 
 from __future__ import annotations
