@@ -1,9 +1,9 @@
-"""An order in which every beginning is a fair picture of the whole.
+"""An order in which every beginning stands for the whole: each image that is taken speaks for those that look like it.
 
-What a model doubts most is often what nobody can tell: to learn from such images alone made models worse than to learn
-from any (docs/benchmarks.md, review-loop). What helps is a sample that is like the whole, more so than chance makes it.
-The order is that of kernel herding (Chen, Welling and Smola 2010, "Super-samples from kernel herding"): each next image
-is the one that is most like all images, and least like those that were taken. An image in doubt counts for more.
+What a model doubts most is often what nobody can tell: to learn from such images alone made models worse than to
+learn from any (docs/benchmarks.md, review-loop). What helps is a sample that covers what there is. The order is the
+greedy one of a facility location (Nemhauser, Wolsey and Fisher 1978, whose bound it has): each next image adds most to
+the sum, over all images, of how alike the most alike taken one is, and an image that is in doubt counts more.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from organoseg.core import Instances
 
 Values = NDArray[np.float64]
 
-#: The whole is described by so many images at most; of larger collections, by a sample of this size.
+#: So many images at most are stood for; of larger collections a sample of this size speaks for the rest.
 MOST = 2000
 
 
@@ -62,25 +62,23 @@ def content_look(instances: Instances) -> tuple[float, ...]:
 
 
 def covering_order(looks: Sequence[Sequence[float]], counts: Values) -> list[int]:
-    """Indices of all images; the first n, whatever n, are as like the whole as n images can be, greedily.
+    """Indices of all images, the one that stands for most first.
 
     Parameters
     ----------
     looks
         A description of each image, N of F numbers.
     counts
-        float64 (N,), >= 0: how much of the whole each image is. All zero: all alike.
+        float64 (N,), >= 0: how much it matters that an image is stood for. All zero: all alike.
     """
     n = len(looks)
     if n < 3:
-        return [int(i) for i in np.argsort(-counts, kind="stable")]
+        return list(np.argsort(-counts, kind="stable"))
     table = _standardised(np.asarray(looks, np.float64))
     chosen = np.linspace(0, n - 1, min(n, MOST)).astype(int)
-    share = counts[chosen] if counts[chosen].any() else np.ones(len(chosen))
-    squared = _squared(table[chosen], table)
-    width = max(float(np.median(squared)) / 4, 1e-9)
-    whole = share @ np.exp(-squared / (2 * width)) / share.sum()
-    return _herded(table, whole, width)
+    alike = _alike(table[chosen], table)
+    share = counts[chosen] if counts.any() else np.ones(len(chosen))
+    return _greedy(alike, share)
 
 
 def _standardised(table: Values) -> Values:
@@ -90,23 +88,31 @@ def _standardised(table: Values) -> Values:
     return clipped
 
 
-def _squared(some: Values, table: Values) -> Values:
-    """Squared distances of L looks to all N, (L, N)."""
-    distances: Values = (
-        (some**2).sum(1)[:, None] + (table**2).sum(1)[None] - 2 * some @ table.T
+def _alike(landmarks: Values, table: Values) -> Values:
+    """Likeness 0 to 1 of each landmark (L) and each image (N): a Gaussian as wide as half the middle distance."""
+    squared = (
+        (landmarks**2).sum(1)[:, None] + (table**2).sum(1)[None] - 2 * landmarks @ table.T
     ).clip(0)
-    return distances
+    width = max(float(np.median(squared)) / 4, 1e-9)
+    likeness: Values = np.exp(-squared / (2 * width))
+    return likeness
 
 
-def _herded(table: Values, whole: Values, width: float) -> list[int]:
-    """``whole`` (N,): how like each image is to all of them."""
-    taken = np.zeros(len(table))
-    open_ = np.ones(len(table), bool)
+def _greedy(alike: Values, share: Values) -> list[int]:
+    """Each next image is the one that adds most. What an image would add only falls, so few are looked at again."""
+    import heapq
+
+    best = np.zeros(len(share))
+    first = share @ alike
+    heap = [(-float(gain), index) for index, gain in enumerate(first)]
+    heapq.heapify(heap)
     order: list[int] = []
-    for count in range(1, len(table) + 1):
-        worth = np.where(open_, whole - taken / count, -np.inf)
-        index = int(np.argmax(worth))
-        open_[index] = False
+    while heap:
+        _, index = heapq.heappop(heap)
+        gain = float(share @ np.maximum(alike[:, index] - best, 0.0))
+        if heap and (-gain, index) > heap[0]:
+            heapq.heappush(heap, (-gain, index))
+            continue
         order.append(index)
-        taken += np.exp(-_squared(table[index : index + 1], table)[0] / (2 * width))
+        np.maximum(best, alike[:, index], out=best)
     return order

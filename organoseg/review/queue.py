@@ -71,7 +71,7 @@ def make_queue(
 ) -> list[Turn]:
     """All images in the order of review.
 
-    "ranked": every beginning of the queue is like all images, with more of those that the model doubts
+    "ranked": every beginning of the queue stands for all images, and the more for those that the model doubts
     (`coverage.covering_order`): what is learnt from it helps most. "doubtful": first what most needs a person, by the
     mean priority of an image's organoids: finds faults fastest, but is no good sample to learn from. In both, every
     1 / ``random_share``-th turn is drawn at random from *all* images, so that the random ones met so far are a fair
@@ -111,9 +111,7 @@ def _doubtful(turns: Sequence[Turn]) -> list[int]:
 
 def _covering(found: Sequence[Found], turns: Sequence[Turn]) -> list[int]:
     looks = [(*content_look(item.instances), *item.look) for item in found]
-    doubt = np.array([turn.priority for turn in turns])
-    # Half of what an image counts for is its doubt: the rest is that it is there.
-    return covering_order(looks, doubt + doubt.mean() if len(turns) else doubt)
+    return covering_order(looks, np.array([turn.priority for turn in turns]))
 
 
 def _drawn(turn: Turn) -> Turn:
