@@ -11,6 +11,7 @@ the script said it had done.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import subprocess
@@ -106,7 +107,7 @@ def measure_latency(size: int, organoids: int, rounds: int) -> dict[str, Any]:
         figures["bytes a stroke"] = round((journal.stat().st_size - before) / rounds)
         figures["accept to next"] = _timed(widget.do.accept, rounds)
         figures["undo"] = _timed(widget.do.undo, rounds // 2)
-        steps = iter([1, -1] * rounds)
+        steps = itertools.cycle((1, -1))
         figures["other image"] = _timed(lambda: widget.do.open_image(next(steps)), 10)
         widget.viewer.close()
     return figures

@@ -5,14 +5,13 @@ No Qt: a viewer shows `ReviewSession.state`, calls the actions, and draws anew w
 
 from __future__ import annotations
 
-import contextlib
 import getpass
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
 
 from organoseg.core import Image, Mask, UsageError
+from organoseg.core.closing import Closing
 from organoseg.review import actions
 from organoseg.review.actions import Changes
 from organoseg.review.history import REDO, UNDO, Entry, History, inverse
@@ -44,7 +43,7 @@ class Outcome:
     complete: bool
 
 
-class ReviewSession(contextlib.AbstractContextManager["ReviewSession"]):
+class ReviewSession(Closing):
     """See the module. Made by `open`; use as a context manager or `close` it."""
 
     def __init__(self, ledger: Ledger, reviewer: str) -> None:
@@ -75,14 +74,6 @@ class ReviewSession(contextlib.AbstractContextManager["ReviewSession"]):
     def close(self) -> None:
         """Force the journal to disk and let others in. A second call does nothing."""
         self._ledger.close()
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     # -- looking -------------------------------------------------------------------------------
 
