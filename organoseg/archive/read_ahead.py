@@ -14,7 +14,8 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context, parent_process
 
-from organoseg.archive.chunk_reader import ChunkReader, Reply, Task
+from organoseg.archive.chunk_reader import ChunkReader
+from organoseg.archive.tasks import Reply, Task
 from organoseg.core import RunError
 from organoseg.core.closing import Closing
 
