@@ -11,7 +11,7 @@ CSS = """
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1160px; margin: 0 auto; padding: 28px 20px 60px; }
+main { max-width: 1240px; margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 0 0 .5rem; }
 h3 { font-size: 1rem; margin: 1rem 0 .2rem; }
@@ -29,9 +29,11 @@ section { background: #fff; border: 1px solid var(--line); border-radius: 10px; 
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 9px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
-#pictures td.text { min-width: 17rem; }
-th { font-weight: 600; position: sticky; top: 0; background: #fff; z-index: 1; box-shadow: 0 1px 0 var(--line); }
+td.text { white-space: normal; line-height: 1.3; overflow-wrap: anywhere; min-width: 8rem; }
+#pictures td.text { min-width: 11rem; }
+#pictures th, #pictures td { padding: 5px 7px; }
+th { font-weight: 600; white-space: normal; vertical-align: bottom; position: sticky;
+  top: 0; background: #fff; z-index: 1; box-shadow: 0 1px 0 var(--line); }
 th[data-sort] { cursor: pointer; }
 th[data-sort]:hover { color: var(--accent); }
 th.up::after { content: " \\25B2"; font-size: .7em; } th.down::after { content: " \\25BC"; font-size: .7em; }
@@ -40,7 +42,7 @@ input[type=search] { font: inherit; padding: 5px 10px; border: 1px solid var(--l
 svg { max-width: 100%; height: auto; display: block; }
 svg.box { display: inline-block; vertical-align: middle; max-width: none; }
 svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
-svg .name { font-weight: 600; fill: #b4532a; }
+svg .name { font-weight: 600; fill: #b4532a; paint-order: stroke; stroke: #fff; stroke-width: 4px; }
 svg .grid { stroke: var(--line); }
 svg .median { stroke: #b4532a; stroke-dasharray: 4 3; }
 svg .none { fill: none; stroke: #c9ced6; stroke-dasharray: 3 3; }
