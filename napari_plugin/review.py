@@ -28,11 +28,19 @@ _CLOSED = (
 )
 _JUDGE = (
     "Is the yellow organoid, number {number}, outlined well?\n"
-    "{accept} yes · {reject} no organoid at all · or mend it first: 2 paint, 1 erase, Space+drag moves."
+    "{accept} yes · {reject} no organoid at all · "
+    "or mend it first (2 paint, 1 erase, hold Space to move), then {accept}."
 )
 _DONE = (
     "Nothing is waiting in this image. Draw what was missed ({draw}); when every organoid has its outline, "
     "press {complete} (image done)."
+)
+_IMAGE_DONE = (
+    "This image is done. {next} goes on to the next one that is waiting; {complete} opens it again."
+)
+_ALL_DONE = (
+    "Every image is done. Press “Use for training…”, then Layers > Annotate > Train a model.\n"
+    "To change something here, press {complete} again."
 )
 
 
@@ -75,8 +83,11 @@ class ReviewWidget(QWidget):
     @messages.told
     def open(self, folder: Path) -> None:
         """Open a review that was begun."""
-        from .begin import open_desk
+        from .begin import open_desk, review_folder
 
+        folder = review_folder(folder)
+        if folder == self._moved:
+            self.use_nothing()  # or it would be open already, here
         desk = open_desk(folder)
         self._moved = folder
         self.panel.find.setVisible(False)
@@ -211,7 +222,7 @@ class ReviewWidget(QWidget):
         if item is not None:
             self.say(_JUDGE.replace("{number}", str(item.number)))
         elif desk.place().complete:
-            self.say("This image is done. N goes on to the next one that is waiting.")
+            self.say(_ALL_DONE if desk.place().not_done == 0 else _IMAGE_DONE)
         else:
             self.say(_DONE)
 
@@ -249,9 +260,11 @@ class ReviewWidget(QWidget):
         """Add what was reviewed to a data set, beside the window."""
         desk = self.do.ready()
         self.say("The data set is being written…")
-        self._beside(lambda: desk.export(folder), self._exported)
+        self._beside(lambda: (desk.export(folder), folder), self._exported)
 
-    def _exported(self, words: str) -> None:
+    def _exported(self, done: tuple[str, Path]) -> None:
+        words, folder = done
+        settings.remember("last_export", str(folder.resolve()))
         self.say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
 
     def show_fault(self, text: str) -> None:

@@ -125,6 +125,15 @@ def test_in_a_window(
     assert next(iter(widget.desk.organoids().values())).state == "drawn"
     first = widget.desk.session.project.folder
 
+    # The folder that the user named does as well as the one inside it; what is left to press is said.
+    assert first == tmp_path / "bare" / "review"
+    widget.open(tmp_path / "bare")
+    assert widget.desk is not None
+    assert not widget.desk.read_only
+    widget.do.complete()
+    assert "Use for training" in widget.panel.hint.text()
+    widget.do.complete()
+
     # A second window looks, and is told; nothing that it paints looks as if it were kept.
     other = ReviewWidget(viewer)
     other.open(first)
