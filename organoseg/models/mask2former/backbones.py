@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from organoseg.core import MissingPartError
-from organoseg.models.compact.encoder import MobileNetV2, Padding
 from organoseg.models.compact.encoder import TAPS as MOBILENET_TAPS
+from organoseg.models.compact.encoder import MobileNetV2, Padding
 
 STRIDES = (4, 8, 16, 32)
 #: Mean and standard deviation of ImageNet's red, green and blue, of photographs from 0 to 1.

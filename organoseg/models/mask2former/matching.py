@@ -27,7 +27,7 @@ class Matches:
 
     Parameters
     ----------
-    layer, query, target
+    layer, image, query, target
         int64 (M,) on the device.
     images
         On the host, int64 (M,), ascending: the image of each pair.
@@ -144,4 +144,5 @@ def _assigned(
                 rows.append(np.stack((np.full(len(query), layer), whose, query, ours[column])))
         table = np.concatenate(rows, 1)
     on_device = torch.from_numpy(table).to(spared.device, non_blocking=True)
-    return Matches(*on_device, images=table[1], spared=spared)
+    layer, image, query, target = on_device
+    return Matches(layer, image, query, target, images=table[1], spared=spared)

@@ -61,7 +61,7 @@ def _parts(options: Mask2FormerOptions, channels: tuple[int, ...], classes: int)
         num_labels=classes,
     )
 
-    class Parts(module.Mask2FormerPreTrainedModel):  # type: ignore[name-defined, misc]
+    class Parts(module.Mask2FormerPreTrainedModel):  # type: ignore[name-defined]
         """Without a backbone: the library would fill a strange one with its own random values."""
 
         def __init__(self) -> None:

@@ -27,8 +27,8 @@ def _attend(
     query: Tensor, key: Tensor, value: Tensor, heads: int, allowed: Tensor | None
 ) -> Tensor:
     """Attention of (B, n, C) to (B, m, C); ``allowed`` is bool (B, 1, n, m)."""
-    parts = [_heads(x, heads) for x in (query, key, value)]
-    seen = F.scaled_dot_product_attention(*parts, attn_mask=allowed)
+    q, k, v = _heads(query, heads), _heads(key, heads), _heads(value, heads)
+    seen = F.scaled_dot_product_attention(q, k, v, attn_mask=allowed)
     return seen.transpose(1, 2).flatten(2)
 
 
@@ -75,10 +75,10 @@ def decode_queries(
     decoder = transformer.decoder
     batch = features.shape[0]
     memory, position, small = [], [], []
-    for i, level in enumerate(maps):
-        cells = transformer.input_projections[i](level).flatten(2).transpose(1, 2)
+    for i, each in enumerate(maps):
+        cells = transformer.input_projections[i](each).flatten(2).transpose(1, 2)
         memory.append(cells + transformer.level_embed.weight[i])
-        height, width = level.shape[2:]
+        height, width = each.shape[2:]
         position.append(sine_positions(height, width, cells.shape[2], cells.device))
         with torch.no_grad():
             small.append(
