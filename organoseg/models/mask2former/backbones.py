@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from organoseg.core import MissingPartError
 from organoseg.models.compact.encoder import TAPS as MOBILENET_TAPS
 from organoseg.models.compact.encoder import MobileNetV2, Padding
+from organoseg.models.mask2former.positions import full
 
 STRIDES = (4, 8, 16, 32)
 #: Mean and standard deviation of ImageNet's red, green and blue, of photographs from 0 to 1.
@@ -61,13 +63,20 @@ class Backbone(nn.Module):
         """(B, 1, H, W), H and W multiples of 32, to four maps (B, c, H / s, W / s)."""
         raise NotImplementedError
 
-    def checkpoint_activations(self, on: bool) -> None:
-        """Compute activations twice instead of keeping them, where the body knows how."""
-        if getattr(self.body, "supports_gradient_checkpointing", False):
-            if on:
-                self.body.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
-            else:
-                self.body.gradient_checkpointing_disable()  # type: ignore[operator]
+    def __init__(self) -> None:
+        super().__init__()
+        self.checkpointing = False
+
+    def features(self, pixels: Tensor) -> Any:
+        """What the body gives; with ``checkpointing`` computed again for the gradient instead of kept.
+
+        In one piece: the body's activations are never there together with the decoders'. Batch statistics would be
+        counted twice, so a body that learns them keeps its activations.
+        """
+        learns = any(m.training and m.track_running_stats for m in batch_norms(self.body))
+        if self.checkpointing and torch.is_grad_enabled() and not learns:
+            return checkpoint(self.body, pixels, use_reentrant=False)
+        return self.body(pixels)
 
 
 class PyramidBackbone(Backbone):
@@ -80,7 +89,7 @@ class PyramidBackbone(Backbone):
         self.channels = tuple(body.channels)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        return list(self.body(self.colour(pixels)).feature_maps)
+        return list(self.features(self.colour(pixels)).feature_maps)
 
 
 class TokenBackbone(Backbone):
@@ -104,7 +113,7 @@ class TokenBackbone(Backbone):
         bottom, right = -height % self.patch, -width % self.patch
         if bottom or right:
             pixels = F.pad(pixels, (0, right, 0, bottom), mode="replicate")
-        tokens = self.body(self.colour(pixels)).feature_maps[-1]
+        tokens = self.features(self.colour(pixels)).feature_maps[-1]
         maps = []
         for stride, projection in zip(STRIDES, self.projections, strict=True):
             # The 1x1 convolution and the interpolation commute; first is cheaper.
@@ -112,7 +121,7 @@ class TokenBackbone(Backbone):
             if stride != self.patch:
                 # More cells than are needed where the patch does not divide the image; those beyond it are cut off.
                 small = F.interpolate(
-                    small.float(), scale_factor=self.patch / stride, mode="bilinear"
+                    full(small), scale_factor=self.patch / stride, mode="bilinear"
                 )
             maps.append(small[:, :, : height // stride, : width // stride])
         return maps
@@ -127,7 +136,7 @@ class MobileNetBackbone(Backbone):
         self.channels = tuple(MOBILENET_TAPS[s][1] for s in STRIDES)
 
     def forward(self, pixels: Tensor) -> list[Tensor]:
-        taps = self.body(pixels)
+        taps = self.features(pixels)
         return [taps[s] for s in STRIDES]
 
 
@@ -271,6 +280,6 @@ def make_backbone(name: str, padding: Padding, drop_path: float | None = None) -
     return TokenBackbone(body, published.patch) if published.patch else PyramidBackbone(body)
 
 
-def batch_norms(module: nn.Module) -> list[nn.Module]:
+def batch_norms(module: nn.Module) -> list[nn.BatchNorm2d]:
     """Its batch normalisation layers."""
     return [m for m in module.modules() if isinstance(m, nn.BatchNorm2d)]

@@ -74,7 +74,7 @@ class Mask2FormerSegmenter(nn.Module):
     @gradient_checkpointing.setter
     def gradient_checkpointing(self, on: bool) -> None:
         self.network.checkpointing = on
-        self.network.backbone.checkpoint_activations(on)
+        self.network.backbone.checkpointing = on
 
     def train(self, mode: bool = True) -> Mask2FormerSegmenter:
         """Frozen batch normalisation keeps to the statistics of its pre-training.

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from organoseg.models.mask2former.positions import sine_positions
+from organoseg.models.mask2former.positions import full, sine_positions
 
 Shape = tuple[int, int]
 
@@ -57,13 +57,13 @@ def _attention(
     heads, levels, points = layer.n_heads, layer.n_levels, layer.n_points
     asking = hidden + position
     value = layer.value_proj(hidden).view(batch, n, heads, width // heads)
-    offsets = layer.sampling_offsets(asking).float()
+    offsets = full(layer.sampling_offsets(asking))
     offsets = offsets.view(batch, n, heads, levels, points, 2)
     size = torch.tensor([[w, h] for h, w in shapes], device=hidden.device, dtype=torch.float32)
     places = reference[None, :, None, None, None, :] + offsets / size[None, None, None, :, None, :]
     weights = layer.attention_weights(asking).view(batch, n, heads, levels * points)
-    weights = weights.float().softmax(-1)
-    value = value.float()  # interpolation in bfloat16 would round the places
+    weights = full(weights).softmax(-1)
+    value = full(value)  # interpolation in bfloat16 would round the places
     return torch.as_tensor(layer.output_proj(_sampled(value, shapes, places, weights)))
 
 
@@ -88,7 +88,7 @@ def decode_pixels(
     maps
         The backbone's, finest first.
     """
-    coarse = [m.float() for m in maps[:0:-1]]
+    coarse = [full(m) for m in maps[:0:-1]]
     inputs = [p(m) for p, m in zip(decoder.input_projections, coarse, strict=True)]
     shapes = [(m.shape[2], m.shape[3]) for m in inputs]
     hidden = torch.cat([m.flatten(2).transpose(1, 2) for m in inputs], 1)
@@ -113,9 +113,9 @@ def decode_pixels(
         for p, shape in zip(parts, shapes, strict=True)
     ]
     # One step of a feature pyramid, to stride 4.
-    lateral = decoder.adapter_1(maps[0].float())
+    lateral = decoder.adapter_1(full(maps[0]))
     finer = F.interpolate(
-        outputs[-1].float(), lateral.shape[-2:], mode="bilinear", align_corners=False
+        full(outputs[-1]), lateral.shape[-2:], mode="bilinear", align_corners=False
     )
     features = decoder.mask_projection(decoder.layer_1(lateral + finer))
     return features, outputs

@@ -8,6 +8,11 @@ import torch
 from torch import Tensor
 
 
+def full(x: Tensor) -> Tensor:
+    """Half precision, as autocast leaves it, to float32; everything else as it is."""
+    return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
+
+
 def sine_positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """float32 (height * width, channels): rows in the first half of the channels, columns in the second.
 

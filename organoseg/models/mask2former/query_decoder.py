@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from organoseg.models.mask2former.positions import sine_positions
+from organoseg.models.mask2former.positions import full, sine_positions
 
 
 def _heads(x: Tensor, heads: int) -> Tensor:
@@ -83,7 +83,7 @@ def decode_queries(
         with torch.no_grad():
             small.append(
                 F.interpolate(
-                    features.detach().float(), (height, width), mode="bilinear", align_corners=False
+                    full(features.detach()), (height, width), mode="bilinear", align_corners=False
                 )
             )
     hidden = transformer.queries_features.weight.expand(batch, -1, -1)
