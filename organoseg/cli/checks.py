@@ -107,7 +107,7 @@ def usable_cores() -> int:
 
 def folders(folder: Path) -> Iterator[Finding]:
     """Whether results, downloads and temporary files can be written, and the room for them."""
-    from organoseg.models.weights import cache_folder
+    from organoseg.models.published.store import cache_folder
 
     places = {
         "results": folder,
