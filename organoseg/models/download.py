@@ -25,9 +25,11 @@ SAY_EVERY = 5.0
 STATED = "X-Linked-Etag"
 
 
-def digests(path: Path) -> dict[str, str]:
-    """sha256 and md5 of a file; md5 only because some publishers state nothing else."""
-    sums = {"sha256": hashlib.sha256(), "md5": hashlib.md5(usedforsecurity=False)}
+def digests(path: Path, checksum: str | None = None) -> dict[str, str]:
+    """sha256 of a file, and its md5 where ``checksum`` is one: some publishers state nothing better."""
+    sums = {"sha256": hashlib.sha256()}
+    if checksum is not None and checksum.startswith("md5:"):
+        sums["md5"] = hashlib.md5(usedforsecurity=False)
     with path.open("rb") as file:
         while block := file.read(CHUNK):
             for digest in sums.values():
@@ -107,6 +109,10 @@ def record_of(path: Path) -> Path:
     return path.with_name(path.name + ".sha256")
 
 
+def _begin(found: dict[str, str]) -> str:
+    return " and ".join(f"{name}:{digits[:8]}..." for name, digits in found.items())
+
+
 def verify(path: Path, checksum: str | None, where: str | None = None) -> None:
     """Assert that a file is the published one, and the one that it was when it was first used here.
 
@@ -117,12 +123,11 @@ def verify(path: Path, checksum: str | None, where: str | None = None) -> None:
     DataError
         It is not.
     """
-    found = digests(path)
+    found = digests(path, checksum)
     remedy = f"Delete {path} to have it downloaded again, or give a file's path instead of a name."
     if checksum is not None and not matches(found, checksum):
         raise DataError(
-            f"the file is not the published one: its checksum begins with "
-            f"{found['sha256'][:8]} (sha256), {found['md5'][:8]} (md5), stated is {checksum}",
+            f"the file is not the published one: its checksum is {_begin(found)}, stated is {checksum}",
             where=where or path,
             remedy=remedy,
         )
@@ -161,7 +166,7 @@ def fetch(url: str, target: Path, checksum: str | None) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         stated = None
-        if checksum is None or not (part.exists() and matches(digests(part), checksum)):
+        if checksum is None or not (part.exists() and matches(digests(part, checksum), checksum)):
             stated = _continue(url, part)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: it was another file
@@ -173,14 +178,14 @@ def fetch(url: str, target: Path, checksum: str | None) -> Path:
             where=url,
             remedy=f"Run the command again to resume. {remedy}",
         ) from error
-    _accept(part, url, checksum, stated, remedy)
-    write_text(record_of(target), f"{digests(part)['sha256']}  {target.name}\n")
+    sha256 = _accept(part, url, checksum, stated, remedy)
+    write_text(record_of(target), f"{sha256}  {target.name}\n")
     part.replace(target)
     return target
 
 
-def _accept(part: Path, url: str, checksum: str | None, stated: str | None, remedy: str) -> None:
-    """Throw a downloaded file away that is not the published one, or of which nothing is stated."""
+def _accept(part: Path, url: str, checksum: str | None, stated: str | None, remedy: str) -> str:
+    """Its sha256; a file that is not the published one, or of which nothing is stated, is thrown away."""
     if checksum is None and stated is None:
         part.unlink()
         raise DataError(
@@ -188,7 +193,7 @@ def _accept(part: Path, url: str, checksum: str | None, stated: str | None, reme
             where=url,
             remedy=remedy,
         )
-    found = digests(part)
+    found = digests(part, checksum)
     for wanted in (checksum, stated):
         if wanted is not None and not matches(found, wanted):
             part.unlink()
@@ -196,3 +201,4 @@ def _accept(part: Path, url: str, checksum: str | None, stated: str | None, reme
             raise DataError(
                 f"the downloaded file is not the published one ({kind})", where=url, remedy=remedy
             )
+    return found["sha256"]

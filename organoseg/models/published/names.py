@@ -72,7 +72,11 @@ def _less(text: str, groups: Mapping[int, int]) -> Callable[[re.Match[str]], str
 
 RESNET = Family(
     "ResNet",
-    (r"embedder\.embedder\.(convolution|normalization)", r"layer4\.0\.conv1\.weight", r"res5\.0\.conv1\.weight"),
+    (
+        r"embedder\.embedder\.(convolution|normalization)",
+        r"layer4\.0\.conv1\.weight",
+        r"res5\.0\.conv1\.weight",
+    ),
     (
         (r"^(module\.|resnet\.|backbone\.)+", ""),
         # torchvision, timm
