@@ -65,5 +65,7 @@ def build(
     network = Mask2FormerNetwork(settings, backbone, len(classes))
     if chosen.start is not None:
         load_start(network, resolve(chosen.start))
+        # Taken over: whoever rebuilds the engine has its own weights.
+        settings = settings.model_copy(update={"start": None})
     engine = Mask2FormerSegmenter(classes, settings, network)
     return engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
