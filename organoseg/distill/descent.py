@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import torch
@@ -93,9 +94,30 @@ class _Divisors:
         self._values, self._asked = values, 0
 
     def __call__(self, count: Tensor) -> Tensor:
-        value = self._values[self._asked]
-        self._asked += 1
-        return value.to(count.dtype)
+        value = self._values[self._asked : self._asked + count.numel()]
+        self._asked += count.numel()
+        return value.view_as(count).to(count.dtype)
+
+
+class _Counting:
+    """Writes down what an engine divides by."""
+
+    def __init__(self) -> None:
+        self.counts: list[Tensor] = []
+
+    def __call__(self, count: Tensor) -> Tensor:
+        self.counts.append(count.detach().reshape(-1).float())
+        return count
+
+
+class _Asking:
+    """Asks the other processes whenever an engine divides: right where each sees its batch in one part."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
+    def __call__(self, count: Tensor) -> Tensor:
+        return self._crew.sum(count.detach().clone()) / self._crew.size
 
 
 class Descent:
@@ -167,34 +189,36 @@ class Descent:
         self, student: Segmenter, optimiser: torch.optim.Optimizer, branches: Sequence[Branch]
     ) -> dict[str, Tensor]:
         """Gradients of this process' share, and its loss terms, detached."""
-        divisors = self._divisors(student, branches)
         while True:
             optimiser.zero_grad(set_to_none=True)
-            terms, error = self._tried(student, branches, divisors)
+            terms, error = self._tried(student, branches)
             # A step that one process alone repeats would leave the others waiting for ever.
             failed = error is not None if self.crew.size == 1 else self.crew.any(error is not None)
             if not failed:
                 return terms
             optimiser.zero_grad(set_to_none=True)
             self._halve(branches, error)
-            if divisors is None:
-                divisors = self._divisors(student, branches)
 
     def _tried(
-        self,
-        student: Segmenter,
-        branches: Sequence[Branch],
-        divisors: Sequence[Tensor] | None,
+        self, student: Segmenter, branches: Sequence[Branch]
     ) -> tuple[dict[str, Tensor], torch.OutOfMemoryError | None]:
         terms: dict[str, Tensor] = {}
         try:
+            normalisers = self._normalisers(student, branches)
             for index in range(self.parts):
-                self._part(student, branches, divisors, index, terms)
+                self._part(student, branches, normalisers, index, terms)
         except torch.OutOfMemoryError as error:
+            if self.crew.size > 1 and not hasattr(student, "denominators") and self.parts == 1:
+                raise RunError(
+                    "the memory of the GPU does not hold this process' share of a batch",
+                    where="recipe, training",
+                    remedy="Set training.accumulate to 2 or more, or training.checkpointing to true, and go on "
+                    "with --resume.",
+                ) from error
             # The traceback holds the activations; without it the memory is free for the next attempt.
             return {}, error.with_traceback(None)
         finally:
-            if divisors is not None:
+            if self.parts > 1 or self.crew.size > 1:
                 student.normaliser = None  # type: ignore[attr-defined]
         return terms, None
 
@@ -202,7 +226,7 @@ class Descent:
         self,
         student: Segmenter,
         branches: Sequence[Branch],
-        divisors: Sequence[Tensor] | None,
+        normalisers: Sequence[Callable[[], Any]] | None,
         index: int,
         terms: dict[str, Tensor],
     ) -> None:
@@ -213,8 +237,8 @@ class Descent:
                 if not len(some.targets):
                     continue
                 self._trace(f"student.{branch.name}")
-                if divisors is not None:
-                    student.normaliser = _Divisors(divisors[number])  # type: ignore[attr-defined]
+                if normalisers is not None:
+                    student.normaliser = normalisers[number]()  # type: ignore[attr-defined]
                 found = student.losses(some.pixels, some.targets)
                 for key, value in found.items():
                     name = f"{branch.name}/{key}"
@@ -226,23 +250,60 @@ class Descent:
             self._trace("backward")
             self._backward(loss)
 
-    def _divisors(self, student: Segmenter, branches: Sequence[Branch]) -> list[Tensor] | None:
-        """What each branch's sums are divided by, from the whole batch of all processes."""
+    # -- what sums are divided by ----------------------------------------------------------------
+
+    def _normalisers(
+        self, student: Segmenter, branches: Sequence[Branch]
+    ) -> list[Callable[[], Any]] | None:
+        """For each branch, a maker of what its sums are divided by in the whole batch of all processes."""
         if self.parts == 1 and self.crew.size == 1:
             return None
         count = getattr(student, "denominators", None)
+        if count is None and self.parts == 1:
+            return [partial(_Asking, self.crew) for _ in branches]
         if count is None:
+            local = self._counted(student, branches)
+        else:
+            local = []
+            for branch in branches:
+                shape = (int(branch.pixels.shape[2]), int(branch.pixels.shape[3]))
+                local.append(count(shape, branch.targets).to(branch.pixels.device, torch.float32))
+        whole = self.crew.sum(torch.cat(local)) / self.crew.size
+        return [partial(_Divisors, one) for one in whole.split([len(one) for one in local])]
+
+    @torch.no_grad()
+    def _counted(self, student: Segmenter, branches: Sequence[Branch]) -> list[Tensor]:
+        """The divisors of engines that know them only after a look: one forward more, with the same random numbers.
+
+        What the look leaves behind, such as batch statistics, is put back.
+        """
+        buffers = student.buffers() if isinstance(student, nn.Module) else ()
+        kept = [(b, b.clone()) for b in buffers]
+        devices = sorted({b.pixels.device.index or 0 for b in branches if b.pixels.is_cuda})
+        found = []
+        with torch.random.fork_rng(devices=devices), self._autocast():
+            whole: list[Tensor | None] = [None] * len(branches)
+            for index in range(self.parts):
+                for number, branch in enumerate(branches):
+                    some = branch.part(index, self.parts)
+                    if not len(some.targets):
+                        continue
+                    counting = _Counting()
+                    student.normaliser = counting  # type: ignore[attr-defined]
+                    student.losses(some.pixels, some.targets)
+                    counts = torch.cat(counting.counts) if counting.counts else torch.zeros(0)
+                    before = whole[number]
+                    whole[number] = counts if before is None else before + counts
+            found = [one for one in whole if one is not None]
+        for buffer, value in kept:
+            buffer.copy_(value)
+        if len(found) < len(branches) or not all(len(one) for one in found):
             raise UsageError(
-                "this engine cannot say what its losses are divided by, so its batches cannot be computed in parts",
+                "this engine does not say what its losses are divided by, so a batch cannot be computed in parts",
                 where="recipe, training.accumulate",
-                remedy="Set training.accumulate to 1 and train in one process.",
+                remedy="Set training.accumulate to 1.",
             )
-        local = []
-        for branch in branches:
-            shape = (int(branch.pixels.shape[2]), int(branch.pixels.shape[3]))
-            local.append(count(shape, branch.targets).to(branch.pixels.device, torch.float32))
-        whole = self.crew.sum(torch.cat(local)).clamp(min=1) / self.crew.size
-        return list(whole.split([len(one) for one in local]))
+        return found
 
     def _halve(self, branches: Sequence[Branch], error: torch.OutOfMemoryError | None) -> None:
         most = max(len(branch.targets) for branch in branches)

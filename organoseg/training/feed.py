@@ -34,7 +34,7 @@ class LabelledBatch:
 
     def arrays(self) -> LabelledBatch:
         """The same with arrays, for the way between processes."""
-        return replace(self, pixels=self.pixels.numpy())
+        return replace(self, pixels=_array(self.pixels))
 
     def tensors(self) -> LabelledBatch:
         """What `arrays` was before."""
@@ -58,7 +58,7 @@ class UnlabelledBatch:
 
     def arrays(self) -> UnlabelledBatch:
         """The same with arrays, for the way between processes."""
-        return replace(self, weak=self.weak.numpy(), strong=self.strong.numpy())
+        return replace(self, weak=_array(self.weak), strong=_array(self.strong))
 
     def tensors(self) -> UnlabelledBatch:
         """What `arrays` was before."""
@@ -85,6 +85,10 @@ class Share:
 
 
 WHOLE = Share()
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.numpy()
 
 
 def _tensor(array: Any) -> torch.Tensor:

@@ -183,9 +183,9 @@ class Recipe(Strict):
                 training = {**training, "augmentation": {**PAPER_VIEWS, **views}}
             training = {**PAPER_TRAINING, **training}
         steps = training.get("steps", DEFAULT_STEPS)
-        if method.get("name") == "guided" and "pool" not in method and not paper:
-            if isinstance(steps, int):
-                method = {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}
+        pools = method.get("name") == "guided" and "pool" not in method and not paper
+        if pools and isinstance(steps, int):
+            method = {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}
         if training.get("batch") == "auto":
             training = {**training, "batch": PAPER_BATCH if paper else BATCH}
         return {**given, "method": method, "training": training}
