@@ -70,12 +70,22 @@ def _cut(logits: Tensor, probability: Tensor, smallest: int) -> Iterator[tuple[i
     heights, widths = box[1] - box[0], box[3] - box[2]
     sizes = heights * widths
     begins = np.concatenate(([0], np.cumsum(sizes)))
-    bits = _gathered(on, good, box, widths, sizes, begins)
+    if on.device.type == "cpu":
+        bits = _cut_here(on, good, box)
+    else:
+        bits = _gathered(on, good, box, widths, sizes, begins)
     for k, index in enumerate(good.tolist()):
         flat = bits[begins[k] : begins[k + 1]].reshape(heights[k], widths[k])
         mask = Mask.from_bits(flat, int(box[0, k]), int(box[2, k]))
         if mask is not None:
             yield index, mask, float(table[5, index])
+
+
+def _cut_here(on: Tensor, good: NDArray[np.int64], box: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """The same of masks that are on the host."""
+    stack = on.numpy()
+    cut = [stack[i, a:b, c:d].ravel() for i, (a, b, c, d) in zip(good, box.T, strict=True)]
+    return np.concatenate(cut)
 
 
 def _gathered(
@@ -86,11 +96,7 @@ def _gathered(
     sizes: NDArray[np.int64],
     begins: NDArray[np.int64],
 ) -> NDArray[np.bool_]:
-    """The pixels of all boxes, one after the other."""
-    if on.device.type == "cpu":
-        stack = on.numpy()
-        cut = [stack[i, a:b, c:d].ravel() for i, (a, b, c, d) in zip(good, box.T, strict=True)]
-        return np.concatenate(cut)
+    """The pixels of all boxes, one after the other, in one kernel and one copy."""
     table = np.stack((good, box[0], box[2], widths, begins[:-1], sizes))
     index, top, left, width, begin, size = torch.from_numpy(table).to(on.device)
     total = int(begins[-1])
