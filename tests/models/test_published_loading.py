@@ -441,6 +441,32 @@ def test_a_whole_network_comes_through_other_names_as_it_was(
     assert a.classes.shape == b.classes.shape
 
 
+@pytest.mark.parametrize("prefix", ["", "network."])
+def test_a_model_stays_readable_when_the_library_renames_its_parts(prefix: str) -> None:
+    theirs, ours = network("swin", 2), network("swin", 1)
+    state = theirs.state_dict()
+    body_names = {k: v for k, v in state.items() if k.startswith("backbone.body.")}
+    short = {k.removeprefix("backbone.body."): v for k, v in body_names.items()}
+    # As older versions of the library: other names, and no norm of the classifier.
+    old = {f"backbone.body.{k}": v for k, v in renamed(short, OLD_LIBRARY).items()}
+    old = {k: v for k, v in old.items() if ".layernorm." not in k}
+    old |= {k: v for k, v in state.items() if k not in body_names}
+    assert not set(old) >= set(state)
+    holder = nn.ModuleDict({"network": ours}) if prefix else ours
+    holder.load_state_dict({f"{prefix}{k}": v for k, v in old.items()}, strict=True)
+    assert_same(ours, theirs, r"body\.swin\.layernorm\.")
+
+
+def test_what_has_no_place_in_a_model_is_still_an_error() -> None:
+    state = dict(network("swin", 2).state_dict())
+    state["backbone.body.swin.extra.weight"] = torch.zeros(1)
+    with pytest.raises(RuntimeError, match=r"Unexpected key.*extra\.weight"):
+        network("swin", 1).load_state_dict(state)
+    del state["backbone.body.swin.extra.weight"], state["class_predictor.bias"]
+    with pytest.raises(RuntimeError, match=r"Missing key.*class_predictor\.bias"):
+        network("swin", 1).load_state_dict(state)
+
+
 def test_the_original_release_is_a_pickle_of_arrays(tmp_path: Path) -> None:
     theirs = network("resnet", 2, classes=80)
     arrays = {k: v.numpy() for k, v in of_the_original(theirs.state_dict()).items()}

@@ -22,6 +22,8 @@ from organoseg.models.weights import read_tensors
 
 SHOWN = 3
 CLASSES = "class_predictor."
+#: Swin's last norm, of its classifier; the feature maps have norms of their own.
+UNUSED = "backbone.layernorm."
 QUERIES = ("queries.queries_features.weight", "queries.queries_embedder.weight")
 
 
@@ -105,9 +107,37 @@ def load_start(module: nn.Module, path: Path) -> None:
 
     def may_lack(name: str) -> bool:
         # A whole network has the norms of its outputs; only counters may be absent.
-        return name.endswith("num_batches_tracked") or name.startswith("backbone.layernorm.")
+        return name.endswith("num_batches_tracked") or (
+            family.name.startswith("Swin") and name.startswith(UNUSED)
+        )
 
     _load(module, tensors, common, may_lack, path)
+
+
+def adopt_names(module: nn.Module, state: dict[str, Tensor], prefix: str, *_: object) -> None:
+    """Rename, in place, what another version of `transformers` called the parameters of this network.
+
+    A hook for :meth:`torch.nn.Module.register_load_state_dict_pre_hook`: models and checkpoints stay readable when
+    the library renames its parts. Nothing is guessed: what has no place keeps its name, and strict loading says so.
+    """
+    ours = module.state_dict()
+    theirs = [name.removeprefix(prefix) for name in state if name.startswith(prefix)]
+    family = family_of(backbone_part(ours))
+    if family is None or set(theirs) == set(ours):
+        return
+    places = {common_whole(name, family): name for name in ours}
+    for name in theirs:
+        place = places.get(common_whole(name, family))
+        if place is not None and place not in theirs:
+            state[prefix + place] = state.pop(prefix + name)
+    # A norm that no output depends on is there in some versions and not in others.
+    swin = family.name.startswith("Swin")
+    unused = [n for n in {*ours, *theirs} if (common_whole(n, family) or "").startswith(UNUSED)]
+    for name in unused if swin else ():
+        if name not in ours:
+            state.pop(prefix + name, None)
+        else:
+            state.setdefault(prefix + name, ours[name])
 
 
 def _family(names: Mapping[str, object], path: Path) -> Family:
