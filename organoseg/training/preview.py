@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -47,9 +48,11 @@ class Look:
         return {name: value for name, value in named.items() if np.isfinite(value)}
 
 
-def look(module: nn.Module, dataset: LabelledDataset, device: torch.device) -> Look:
-    """Segment a labelled set and judge it; the module keeps its mode."""
-    predicted, truth = predict_dataset(module, dataset, device)
+def look(
+    module: nn.Module, dataset: LabelledDataset, device: torch.device, crew: Any = None
+) -> Look:
+    """Segment a labelled set and judge it; the module keeps its mode. A ``crew`` shares the images."""
+    predicted, truth = predict_dataset(module, dataset, device, crew=crew)
     tables = match_all(predicted, truth)
     ranked = rank(tables)
     draws = resamplings(len(truth), DRAWS, 0)
