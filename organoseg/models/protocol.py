@@ -30,6 +30,10 @@ class CappedResultWarning(UserWarning):
         self.image = image
 
 
+class CrowdedTargetWarning(UserWarning):
+    """A training image holds more organoids than the engine can learn from at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """What one training image should produce, and how far to trust each part of it.
@@ -108,6 +112,7 @@ class Segmenter(Protocol):
     - ``denominators(shape, targets)``: the same numbers, float32 (k,), from the targets of images of one shape alone.
       Without it a batch in parts costs one more look.
     - ``gradient_checkpointing``, a bool: spare memory by computing activations twice.
+    - ``stride``, an int: windows over an image begin at multiples of it (px), 32 where it is absent.
     """
 
     max_instances: int
