@@ -292,9 +292,11 @@ def _rooted(recipe: Recipe, base: Path) -> Recipe:
     root(data, ("unlabelled",))
     root(data["sampling"], ("cache",))
     root(tree["method"], ("teacher",))
-    weights = tree["model"]["encoder_weights"]
-    if weights is not None and (base / weights).is_file():
-        tree["model"]["encoder_weights"] = str(base / weights)
+    # A published name, or a file or folder that may lie beside the recipe.
+    for section, key in ((tree["model"], "encoder_weights"), (tree["model"]["options"], "start")):
+        weights = section.get(key)
+        if isinstance(weights, str) and (base / weights).exists():
+            section[key] = str(base / weights)
     return Recipe.model_validate(tree)
 
 
