@@ -85,8 +85,6 @@ def compact_losses(
     }
 
 
-def positives(
-    targets: Sequence[Target], shape: tuple[int, int], classes: Sequence[int]
-) -> float:
+def positives(targets: Sequence[Target], shape: tuple[int, int], classes: Sequence[int]) -> float:
     """What `compact_losses` divides by: the weights of all positive locations of a batch."""
     return float(sum(assign(targets, stride, shape, classes).weight.sum() for stride in LEVELS))
