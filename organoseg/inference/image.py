@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from organoseg.core import Image, Instances, UsageError, normalised
 from organoseg.inference.stitch import stitch
-from organoseg.inference.tiles import Window, windows
+from organoseg.inference.tiles import STRIDE, Window, windows
 from organoseg.models.protocol import CappedResultWarning
 
 
@@ -85,7 +85,8 @@ def segment_images(
         for image, zoom in zip(images, zooms or [1.0] * len(images), strict=True)
     ]
     shapes = [(p.shape[0], p.shape[1]) for p in planes]
-    parts = [windows(shape, how.tile, how.overlap) for shape in shapes]
+    grid = getattr(module, "stride", STRIDE)
+    parts = [windows(shape, how.tile, how.overlap, grid) for shape in shapes]
     seen = _seen(module, planes, parts, score_threshold, device, how.batch)
     found = []
     for image, shape, tiles, each in zip(images, shapes, parts, seen, strict=True):

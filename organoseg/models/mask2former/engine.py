@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,12 +13,12 @@ from torch.nn import functional as F
 
 from organoseg.core import Instances
 from organoseg.models.mask2former.backbones import batch_norms
-from organoseg.models.mask2former.criterion import Normaliser, set_losses
+from organoseg.models.mask2former.criterion import set_losses
 from organoseg.models.mask2former.decode import Frame, decode
 from organoseg.models.mask2former.network import Mask2FormerNetwork, Predictions
 from organoseg.models.mask2former.options import Mask2FormerOptions
 from organoseg.models.mask2former.parameters import parameter_groups
-from organoseg.models.mask2former.targets import PackedTargets, pack_targets
+from organoseg.models.mask2former.targets import PackedTargets, divisors, pack_targets
 from organoseg.models.protocol import CrowdedTargetWarning, QueryPredictions, Target
 
 #: Coarsest cell of the network, px of what it sees.
@@ -49,7 +49,7 @@ class Mask2FormerSegmenter(nn.Module):
         self.options: dict[str, Any] = settings.model_dump()
         self.max_instances = settings.most
         #: Set by a loop over several processes; see the protocol.
-        self.normaliser: Normaliser | None = None
+        self.normaliser: Callable[[Tensor], Tensor] | None = None
         self._crowded = (0, 0, 0)
         if settings.backbone_rate == 0:
             network.backbone.body.requires_grad_(False)
@@ -130,10 +130,21 @@ class Mask2FormerSegmenter(nn.Module):
             packed,
             self.settings,
             extent,
-            self.normaliser,
+            self._divisors(pixels, targets),
             self.gradient_checkpointing,
         )
         return {"class": terms.classes.sum(), "mask": terms.mask.sum(), "dice": terms.dice.sum()}
+
+    def denominators(self, shape: tuple[int, int], targets: Sequence[Target]) -> Tensor:
+        """What the losses of a batch of images of this shape are divided by, float32 (2,)."""
+        return torch.tensor(
+            divisors(targets, self.settings.queries, self.settings.no_object_weight)
+        )
+
+    def _divisors(self, pixels: Tensor, targets: Sequence[Target]) -> Tensor:
+        shape = (pixels.shape[2], pixels.shape[3])
+        local = self.denominators(shape, targets).to(pixels.device)
+        return local.clamp(min=1) if self.normaliser is None else self.normaliser(local)
 
     def _extent(self, shape: tuple[int, int], device: torch.device) -> Tensor:
         padded = [side + -side % self.stride for side in shape]
