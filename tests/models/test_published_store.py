@@ -278,9 +278,9 @@ def test_what_is_on_this_computer_is_found(hub: Hub) -> None:
 
 def test_the_page_has_every_name_with_its_licence() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "mask2former.md"
-    rows = [line for line in page.read_text().splitlines() if line.startswith("| `")]
     named: dict[str, str] = {}
-    for row in rows:
-        names, _, licence, _ = (cell.strip() for cell in row.strip("|").split("|"))
-        named |= dict.fromkeys(re.findall(r"`(\w+)`", names), licence)
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == 4:
+            named |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[2])
     assert named == {name: weights.licence for name, weights in CATALOGUE.items()}
