@@ -110,7 +110,8 @@ def _mask_sums(
     """Mask terms of all pairs, weighted, summed a layer: (2, L)."""
     layers, batch, queries, width = predictions.embeddings.shape
     # Also without an organoid every parameter has a gradient: several processes wait for each other's.
-    nothing = 0 * (predictions.embeddings.sum() + predictions.features.sum()).float()
+    first = [x.reshape(-1)[0].float() for x in (predictions.embeddings, predictions.features)]
+    nothing = 0 * (first[0] + first[1])
     total = nothing.expand(2, layers)
     flat = (found.layer * batch + found.image) * queries + found.query
     embeddings = predictions.embeddings.reshape(-1, width)

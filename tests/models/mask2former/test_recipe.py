@@ -32,7 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_guided_run_leaves_a_model(run: Path) -> None:
-    module, description = load_module(run / "model")
+    _, description = load_module(run / "model")
     assert description.engine == "mask2former"
     assert description.options["backbone_rate"] == 1.0
 
