@@ -47,6 +47,9 @@ class Target:
         bool (N,): neither organoid nor background. Predictions there cost nothing.
     background_weight
         How much an unclaimed place counts as background; 1 for labels made by a person.
+    stride
+        Pixels of the image a side of one cell of the instances' grid: above 1 the masks are coarser than the
+        image, as the paper's pseudo-masks are (4).
     """
 
     instances: Instances
@@ -54,8 +57,11 @@ class Target:
     confidence: NDArray[np.float32]
     ignored: NDArray[np.bool_]
     background_weight: float = 1.0
+    stride: int = 1
 
     def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise DataError(f"Target.stride is {self.stride}, expected 1 or more")
         n = len(self.instances)
         for name in ("weights", "confidence", "ignored"):
             if getattr(self, name).shape != (n,):
@@ -71,12 +77,32 @@ class Target:
         return cls(instances, ones, ones, np.zeros(n, bool))
 
 
+@dataclass(frozen=True, eq=False)
+class QueryPredictions:
+    """What each query of an engine with queries says, before anything is chosen.
+
+    Parameters
+    ----------
+    probabilities
+        float32 (B, Q, K + 1): softmax over the K classes, in the engine's order, and "no object", which is last.
+    masks
+        float32 (B, Q, ceil(H / 4), ceil(W / 4)): mask logits on a grid of four pixels of the image.
+    """
+
+    probabilities: torch.Tensor
+    masks: torch.Tensor
+
+
 @runtime_checkable
 class Segmenter(Protocol):
     """An engine. Concrete engines are ``torch.nn.Module`` as well (see :mod:`organoseg.models.registry`).
 
     ``pixels`` are grey images as float32 tensors (B, 1, H, W), normalised by
     :func:`organoseg.core.normalised`. H and W are free; the engine pads as it needs.
+
+    Two attributes are optional. ``normaliser``, a callable that a loop over several processes sets, maps the number
+    of masks (float32 scalar tensor) that this process' batch teaches to what its sums are divided by: the mean over
+    the processes, at least 1. ``gradient_checkpointing``, a bool: spare memory by computing activations twice.
     """
 
     max_instances: int
@@ -91,4 +117,15 @@ class Segmenter(Protocol):
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups: what trains, how fast, and what decays."""
+        ...
+
+
+@runtime_checkable
+class QuerySegmenter(Segmenter, Protocol):
+    """An engine that answers with a fixed set of queries; the paper's filter reads them directly."""
+
+    classes: tuple[int, ...]
+
+    def queries(self, pixels: torch.Tensor) -> QueryPredictions:
+        """What each query says of each image (B, 1, H, W). No gradient, no randomness."""
         ...
