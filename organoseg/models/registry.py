@@ -11,7 +11,10 @@ import torch
 from organoseg.core import UsageError
 
 #: Name of an engine and where its builder lives: ``module:function(classes, options) -> Module``.
-ENGINES: dict[str, str] = {"compact": "organoseg.models.compact.build:build"}
+ENGINES: dict[str, str] = {
+    "compact": "organoseg.models.compact.build:build",
+    "detectron2": "organoseg.models.detectron2.build:build",
+}
 
 
 def build_engine(

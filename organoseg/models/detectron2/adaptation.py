@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -75,8 +75,3 @@ def _warn_of_limits(options: Detectron2Options, most: int) -> None:
             "can never be found. Raise it, or set it to null.",
             options.max_instances, most, most - options.max_instances,
         )  # fmt: skip
-
-
-def fits(sizes: Sequence[float], levels: int) -> bool:
-    """Whether there is one anchor size for each of ``levels`` feature maps, or one map for all."""
-    return levels == 1 or len(sizes) == levels
