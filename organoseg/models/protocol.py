@@ -50,6 +50,9 @@ class Target:
     stride
         Pixels of the image a side of one cell of the instances' grid: above 1 the masks are coarser than the
         image, as the paper's pseudo-masks are (4).
+    pseudo
+        Whether a teacher made it and not a person. Engines that learn boxes apart from masks do not learn them
+        from a teacher, whose boxes carry no sign of how good they are.
     """
 
     instances: Instances
@@ -58,6 +61,7 @@ class Target:
     ignored: NDArray[np.bool_]
     background_weight: float = 1.0
     stride: int = 1
+    pseudo: bool = False
 
     def __post_init__(self) -> None:
         if self.stride < 1:
