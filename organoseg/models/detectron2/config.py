@@ -27,25 +27,42 @@ def build_config(options: Detectron2Options, classes: int) -> Any:
     UsageError
         ``options.config`` names something that detectron2 does not know.
     """
-    cfg = new_config()
+    points = options.architecture.startswith("pointrend") or "POINT_HEAD" in settings_of(options)
+    cfg = new_config(points)
     _network(cfg, options)
     _heads(cfg, options, classes)
     if options.config:
         apply_settings(cfg, options.config)
-        cfg.MODEL.ROI_HEADS.NUM_CLASSES = classes
-        cfg.MODEL.POINT_HEAD.NUM_CLASSES = classes
+        _classes(cfg, classes)
     _limits(cfg, options)
     cfg.freeze()
     return cfg
 
 
-def new_config() -> Any:
-    """detectron2's defaults, with PointRend's settings and ours; loads no weights and touches no data set."""
+def settings_of(options: Detectron2Options) -> Mapping[str, Any]:
+    """What an imported model's settings say of the network."""
+    found = options.config.get("MODEL", {})
+    return found if isinstance(found, Mapping) else {}
+
+
+def new_config(points: bool = False) -> Any:
+    """detectron2's defaults and ours; loads no weights and touches no data set.
+
+    Parameters
+    ----------
+    points
+        With the settings of PointRend, one of detectron2's projects.
+
+    Raises
+    ------
+    UsageError
+        PointRend cannot be imported.
+    """
     from detectron2.config import CfgNode, get_cfg
-    from detectron2.projects.point_rend import add_pointrend_config
 
     cfg = get_cfg()
-    add_pointrend_config(cfg)
+    if points:
+        _add_points(cfg)
     cfg.MODEL[BACKBONE_NODE] = CfgNode(
         {"DIM": 768, "DEPTH": 12, "HEADS": 12, "DROP_PATH": 0.1, "WINDOW": 14, "IMAGE": 1024}
     )
@@ -53,6 +70,24 @@ def new_config() -> Any:
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.MASK_ON = True
     return cfg
+
+
+def _add_points(cfg: Any) -> None:
+    try:
+        from detectron2.projects.point_rend import add_pointrend_config
+    except ImportError as error:
+        raise UsageError(
+            f"PointRend cannot be imported: {error}",
+            where="model.options.architecture",
+            remedy="detectron2's projects need OpenCV: pip install opencv-python-headless",
+        ) from error
+    add_pointrend_config(cfg)
+
+
+def _classes(cfg: Any, classes: int) -> None:
+    cfg.MODEL.ROI_HEADS.NUM_CLASSES = classes
+    if "POINT_HEAD" in cfg.MODEL:
+        cfg.MODEL.POINT_HEAD.NUM_CLASSES = classes
 
 
 def _network(cfg: Any, o: Detectron2Options) -> None:
@@ -103,7 +138,7 @@ def _vit(cfg: Any, name: str) -> None:
 
 def _heads(cfg: Any, o: Detectron2Options, classes: int) -> None:
     model, name = cfg.MODEL, o.architecture
-    model.ROI_HEADS.NUM_CLASSES = model.POINT_HEAD.NUM_CLASSES = classes
+    _classes(cfg, classes)
     model.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(o.aspect_ratios)]
     sizes = [size * o.upscale for size in o.anchors or ()]
     pyramid = model.RPN.IN_FEATURES[0] == "p2"

@@ -129,7 +129,7 @@ def parse_options(options: Mapping[str, Any]) -> Detectron2Options:
 def resolved(options: Detectron2Options, weighted: bool) -> Detectron2Options:
     """Every null replaced by what it means here; ``weighted``: whether pre-trained weights are loaded."""
     grey_encoder = options.architecture == "mask_rcnn_mobilenet_v2_FPN"
-    raw = weighted and "vitdet" not in options.architecture
+    raw = weighted and not any(n in options.architecture for n in ("vitdet", "X_101"))
     given: dict[str, Any] = {
         "max_instances": 100,
         "proposals": 1000,
