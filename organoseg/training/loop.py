@@ -19,6 +19,7 @@ from organoseg.distill.monitor import Monitor
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights
 from organoseg.models.protocol import Target
+from organoseg.models.statistics import statistics_of
 from organoseg.training import checkpoint as files
 from organoseg.training import plan
 from organoseg.training.data import RunData
@@ -52,7 +53,9 @@ class Loop:
     ) -> None:
         self.recipe, self.data, self.out = recipe, data, out
         self.accelerator, self.report, self.identity = accelerator, reporter, identity
-        self.state = State(recipe, tuple(data.labelled.classes), accelerator.device)
+        statistics = statistics_of(data.labelled, recipe.training.augmentation.scale)
+        classes = tuple(data.labelled.classes)
+        self.state = State(recipe, classes, accelerator.device, statistics)
         self.stages = Stages(
             recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling
         )

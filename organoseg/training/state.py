@@ -11,7 +11,8 @@ import torch
 from torch import nn
 
 from organoseg.distill.weights import freeze
-from organoseg.models.registry import build_engine
+from organoseg.models.registry import adapted_options, build_engine
+from organoseg.models.statistics import LabelStatistics
 from organoseg.training import checkpoint as files
 from organoseg.training.recipe import Recipe
 
@@ -34,13 +35,19 @@ class Facts:
     notes: list[str] = field(default_factory=list)
 
 
-def new_engine(recipe: Recipe, classes: tuple[int, ...], seed: int) -> nn.Module:
-    """A fresh engine whose random parts depend on ``seed`` and on nothing else."""
+def new_engine(
+    recipe: Recipe, classes: tuple[int, ...], seed: int, statistics: LabelStatistics | None = None
+) -> nn.Module:
+    """A fresh engine whose random parts depend on ``seed`` and on nothing else.
+
+    ``statistics``: of the labelled organoids, for options that the recipe leaves to the engine.
+    """
+    model, options = recipe.model, recipe.model.options
+    if statistics is not None:
+        options = adapted_options(model.engine, options, statistics)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_engine(
-            recipe.model.engine, classes, recipe.model.options, recipe.model.encoder_weights
-        )
+        return build_engine(model.engine, classes, options, model.encoder_weights)
 
 
 class State:
@@ -56,10 +63,17 @@ class State:
         A running average of the student beside a frozen teacher; None where nothing needs one.
     """
 
-    def __init__(self, recipe: Recipe, classes: tuple[int, ...], device: torch.device) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        classes: tuple[int, ...],
+        device: torch.device,
+        statistics: LabelStatistics | None = None,
+    ) -> None:
         self.recipe, self.classes, self.device = recipe, classes, device
+        self._statistics = statistics
         self.facts = Facts()
-        self.student = new_engine(recipe, classes, recipe.seed).to(device)
+        self.student = new_engine(recipe, classes, recipe.seed, statistics).to(device)
         self.teacher = freeze(copy.deepcopy(self.student))
         self.average: nn.Module | None = None
         self.optimiser = self.new_optimiser()
@@ -75,9 +89,9 @@ class State:
     def begin_student(self, averages: bool) -> None:
         """A student from the backbone's pre-training, never from the teacher; the teacher is fixed."""
         # Another seed than the teacher's: a student that starts alike makes the same mistakes.
-        self.student = new_engine(self.recipe, self.classes, self.recipe.seed + 1000).to(
-            self.device
-        )
+        seed = self.recipe.seed + 1000
+        student = new_engine(self.recipe, self.classes, seed, self._statistics)
+        self.student = student.to(self.device)
         self.average = freeze(copy.deepcopy(self.student)) if averages else None
         self.optimiser = self.new_optimiser()
 
