@@ -53,6 +53,8 @@ class Detectron2Segmenter(nn.Module):
         self.normaliser: Callable[[Tensor], Tensor] | None = None
         self.network = build_model(build_config(options, len(self.classes)))
         self.grey = "mobilenet" in options.architecture and not options.config
+        #: What weights do not show, but only mean something with: a teacher must have the same.
+        self.layout = (options.anchors, options.upscale, options.pixel_mean, options.pixel_std)
         self._crowded = False
 
     # -- what the network sees -------------------------------------------------------------------
