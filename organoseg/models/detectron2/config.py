@@ -27,22 +27,26 @@ def build_config(options: Detectron2Options, classes: int) -> Any:
     UsageError
         ``options.config`` names something that detectron2 does not know.
     """
-    points = options.architecture.startswith("pointrend") or "POINT_HEAD" in settings_of(options)
-    cfg = new_config(points)
-    _network(cfg, options)
-    _heads(cfg, options, classes)
     if options.config:
+        cfg = new_config(_has_points(options.config))
+        cfg.MODEL.MASK_ON = False  # as in detectron2's defaults, which the settings differ from
         apply_settings(cfg, options.config)
-        _classes(cfg, classes)
+    else:
+        cfg = new_config(options.architecture.startswith("pointrend"))
+        _network(cfg, options)
+        _heads(cfg, options)
+    _classes(cfg, classes)
     _limits(cfg, options)
     cfg.freeze()
     return cfg
 
 
-def settings_of(options: Detectron2Options) -> Mapping[str, Any]:
-    """What an imported model's settings say of the network."""
-    found = options.config.get("MODEL", {})
-    return found if isinstance(found, Mapping) else {}
+def _has_points(settings: Mapping[str, Any]) -> bool:
+    model = settings.get("MODEL")
+    found = model if isinstance(model, Mapping) else {}
+    heads = found.get("ROI_HEADS")
+    name = heads.get("NAME") if isinstance(heads, Mapping) else None
+    return "POINT_HEAD" in found or name == "PointRendROIHeads"
 
 
 def new_config(points: bool = False) -> Any:
@@ -136,9 +140,8 @@ def _vit(cfg: Any, name: str) -> None:
     cfg.MODEL.ROI_BOX_HEAD.NUM_CONV = 4
 
 
-def _heads(cfg: Any, o: Detectron2Options, classes: int) -> None:
+def _heads(cfg: Any, o: Detectron2Options) -> None:
     model, name = cfg.MODEL, o.architecture
-    _classes(cfg, classes)
     model.ANCHOR_GENERATOR.ASPECT_RATIOS = [list(o.aspect_ratios)]
     sizes = [size * o.upscale for size in o.anchors or ()]
     pyramid = model.RPN.IN_FEATURES[0] == "p2"
@@ -185,8 +188,9 @@ def _limits(cfg: Any, o: Detectron2Options) -> None:
     model.ROI_HEADS.NMS_THRESH_TEST = o.nms
     model.RPN.POST_NMS_TOPK_TEST = proposals
     model.RPN.POST_NMS_TOPK_TRAIN = max(model.RPN.POST_NMS_TOPK_TRAIN, proposals)
-    for key in ("PRE_NMS_TOPK_TRAIN", "PRE_NMS_TOPK_TEST"):
-        model.RPN[key] = max(model.RPN[key], proposals)
+    if not o.config:
+        for key in ("PRE_NMS_TOPK_TRAIN", "PRE_NMS_TOPK_TEST"):
+            model.RPN[key] = max(model.RPN[key], proposals)
     model.RPN.BATCH_SIZE_PER_IMAGE = o.anchors_sampled
     model.ROI_HEADS.BATCH_SIZE_PER_IMAGE = int(o.regions_sampled or 512)
 

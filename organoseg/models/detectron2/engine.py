@@ -13,7 +13,7 @@ from detectron2.structures import ImageList
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from organoseg.core import Instances
+from organoseg.core import Instances, UsageError
 from organoseg.models.detectron2.backbones import register
 from organoseg.models.detectron2.config import build_config
 from organoseg.models.detectron2.decode import decode
@@ -28,6 +28,18 @@ MIDDLE = 127.5
 
 def _alone(count: Tensor) -> Tensor:
     return count.clamp(min=1)
+
+
+def _network(options: Detectron2Options, classes: int) -> Any:
+    cfg = build_config(options, classes)
+    try:
+        return build_model(cfg)
+    except (ImportError, KeyError, ValueError, AssertionError, NotImplementedError) as error:
+        raise UsageError(
+            f"detectron2 cannot build this network: {type(error).__name__} {error}",
+            where="model.options",
+            remedy="Deformable convolutions need detectron2's compiled operators (organoseg doctor).",
+        ) from error
 
 
 class Detectron2Segmenter(nn.Module):
@@ -51,7 +63,7 @@ class Detectron2Segmenter(nn.Module):
         self.max_instances = int(options.max_instances or 100)
         #: Set by a run of several processes: the local count to the mean over all of them.
         self.normaliser: Callable[[Tensor], Tensor] | None = None
-        self.network = build_model(build_config(options, len(self.classes)))
+        self.network = _network(options, len(self.classes))
         self.grey = "mobilenet" in options.architecture and not options.config
         #: What weights do not show, but only mean something with: a teacher must have the same.
         self.layout = (options.anchors, options.upscale, options.pixel_mean, options.pixel_std)
