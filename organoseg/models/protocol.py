@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from organoseg.core import DataError, Instances
+from organoseg.core import DataError, Instances, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+
+class AbsentPart(UsageError):
+    """An engine needs an optional part that is not installed; the remedy says how it is."""
 
 
 class CappedResultWarning(UserWarning):

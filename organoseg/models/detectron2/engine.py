@@ -24,6 +24,8 @@ from organoseg.models.protocol import CappedResultWarning, Target
 
 #: A normalised pixel of 0 is the middle of what photographs hold, -1 and 1 are black and white.
 MIDDLE = 127.5
+# detectron2's anchors call it so; what torch says of that is not for its users.
+warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
 
 
 def _alone(count: Tensor) -> Tensor:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
+import warnings
 from dataclasses import dataclass
 from importlib import metadata
 
-from organoseg.core import UsageError
+from organoseg.models.protocol import AbsentPart
 
 MANUAL = "https://detectron2.readthedocs.io/en/latest/tutorials/install.html"
 #: detectron2 is on no package registry: it is built from its source, against the torch that is there already.
@@ -45,10 +47,14 @@ def look() -> Presence:
     vision = _version("torchvision")
     if not is_there():
         return Presence(None, torch.__version__, vision, problem="detectron2 is not there")
+    # What torch says of functions that detectron2 still uses is not for the users of either.
+    logging.getLogger("torch.fx._symbolic_trace").setLevel(logging.ERROR)
     try:
-        importlib.import_module("torchvision.ops")
-        package = importlib.import_module("detectron2")
-        importlib.import_module("detectron2.modeling")
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            importlib.import_module("torchvision.ops")
+            package = importlib.import_module("detectron2")
+            importlib.import_module("detectron2.modeling")
     except (ImportError, OSError, RuntimeError, AttributeError) as error:
         version = _version("detectron2")
         return Presence(version, torch.__version__, vision, problem=f"it fails to import: {error}")
@@ -77,10 +83,10 @@ def require() -> None:
 
     Raises
     ------
-    UsageError
+    AbsentPart
         It is absent, or it does not go with the torch that is here; the remedy says how it is installed.
     """
     found = look()
     if found.problem is not None:
         what = f"the engine detectron2 cannot be used: {found.problem}"
-        raise UsageError(what, where="model.engine", remedy=INSTALL)
+        raise AbsentPart(what, where="model.engine", remedy=INSTALL)
