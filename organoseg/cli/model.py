@@ -24,14 +24,19 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         "PointRend) and the YAML configuration that it was trained with. Nothing in the files is executed.",
         parents=[verbosity_options()],
     )
-    made.add_argument("checkpoint", type=Path, metavar="CHECKPOINT", help=".pth, .pkl, .safetensors")
+    made.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help=".pth, .pkl, .safetensors"
+    )
     made.add_argument(
         "--config", type=Path, required=True, metavar="FILE.yaml",
         help="its configuration, such as the config.yaml in detectron2's output folder",
     )  # fmt: skip
     made.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     made.add_argument(
-        "--classes", default="", metavar="A,B", help="names of its classes, in the order of their ids"
+        "--classes",
+        default="",
+        metavar="A,B",
+        help="names of its classes, in the order of their ids",
     )
     made.add_argument(
         "--config-root", type=Path, metavar="DIR",

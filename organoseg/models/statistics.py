@@ -33,9 +33,7 @@ class LabelStatistics:
     short_side: float = 0.0
 
 
-def statistics_of(
-    dataset: LabelledDataset, zoom: Sequence[float] = (1.0, 1.0)
-) -> LabelStatistics:
+def statistics_of(dataset: LabelledDataset, zoom: Sequence[float] = (1.0, 1.0)) -> LabelStatistics:
     """Statistics of a labelled set; regions where nobody looked do not count."""
     boxes = np.concatenate([np.zeros((0, 4))] + [item.instances.boxes for item in dataset])
     sides = boxes[:, 2:] - boxes[:, :2]

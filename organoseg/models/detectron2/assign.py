@@ -23,7 +23,12 @@ def neutral(boxes: Tensor, target: ImageTarget, batch: BatchTargets, iou: float)
     sums = target.covered
     height, width = sums.shape[0] - 1, sums.shape[1] - 1
     x0, y0, x1, y1 = batch.on_masks(boxes).round().long().unbind(1)
-    x0, x1, y0, y1 = x0.clamp(0, width), x1.clamp(0, width), y0.clamp(0, height), y1.clamp(0, height)
+    x0, x1, y0, y1 = (
+        x0.clamp(0, width),
+        x1.clamp(0, width),
+        y0.clamp(0, height),
+        y1.clamp(0, height),
+    )
     covered = sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]
     area = ((x1 - x0) * (y1 - y0)).clamp(min=1)
     inside = covered >= INSIDE * area
@@ -133,9 +138,7 @@ def assign_regions(
     return Regions(boxes, *(torch.cat(p) for p in zip(*parts, strict=True)))
 
 
-def _values(
-    target: ImageTarget, label: Tensor, matched: Tensor, none: int
-) -> tuple[Tensor, ...]:
+def _values(target: ImageTarget, label: Tensor, matched: Tensor, none: int) -> tuple[Tensor, ...]:
     real = label < none
     n = len(label)
     like = target.boxes

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from detectron2.layers import ShapeSpec
-from detectron2.modeling import FPN, BACKBONE_REGISTRY, Backbone, SimpleFeaturePyramid, ViT
+from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, SimpleFeaturePyramid, ViT
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import Tensor, nn
 
@@ -18,7 +18,7 @@ FROZEN_BLOCKS = (0, 1, 3, 6, 13, 17)
 NAMES = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 
 
-class GreyMobileNet(Backbone):  # type: ignore[misc]
+class GreyMobileNet(Backbone):
     """The compact engine's encoder as a backbone: one grey channel in, four feature maps out."""
 
     def __init__(self, frozen_blocks: int) -> None:

@@ -163,7 +163,9 @@ class Detectron2Segmenter(nn.Module):
                 self.network.train(was)
 
     def _warn_of_crowds(self, targets: Sequence[Target]) -> None:
-        room = int(self.network.roi_heads.batch_size_per_image * self.network.roi_heads.positive_fraction)
+        room = int(
+            self.network.roi_heads.batch_size_per_image * self.network.roi_heads.positive_fraction
+        )
         fullest = max((int((~t.ignored).sum()) for t in targets), default=0)
         if fullest > min(room, self.max_instances) and not self._crowded:
             self._crowded = True

@@ -18,7 +18,7 @@ from organoseg.models.detectron2.options import Detectron2Options, parse_options
 BASE = "_BASE_"
 DEEPEST = 8
 #: What a network may be made of here; every other part would need losses and decoding of its own.
-PARTS: dict[str, tuple[str, ...]] = {
+PARTS: dict[str, tuple[Any, ...]] = {
     "META_ARCHITECTURE": ("GeneralizedRCNN",),
     "PROPOSAL_GENERATOR.NAME": ("RPN",),
     "RPN.HEAD_NAME": ("StandardRPNHead",),
@@ -123,8 +123,9 @@ def _over(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     merged = dict(below)
     for key, value in above.items():
         old = merged.get(key)
-        both = isinstance(old, Mapping) and isinstance(value, Mapping)
-        merged[key] = _over(old, value) if both else value
+        if isinstance(old, Mapping) and isinstance(value, Mapping):
+            value = _over(old, value)
+        merged[key] = value
     return merged
 
 

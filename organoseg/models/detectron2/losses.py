@@ -143,9 +143,7 @@ def _shared_losses(
     pooled = heads._shared_roi_transform(maps, [Boxes(b) for b in regions.boxes])
     predictions = heads.box_predictor(pooled.mean(dim=(2, 3)))
     losses = _region_losses(heads.box_predictor, predictions, regions, normaliser)
-    return losses | mask_losses(
-        heads, features, regions.boxes, regions, batch, normaliser, pooled
-    )
+    return losses | mask_losses(heads, features, regions.boxes, regions, batch, normaliser, pooled)
 
 
 def _cascade_losses(
@@ -217,6 +215,4 @@ def _predicted(
 
 
 def _as_proposals(boxes: list[Tensor], sizes: list[tuple[int, int]]) -> list[Any]:
-    return [
-        Instances(size, proposal_boxes=Boxes(b)) for b, size in zip(boxes, sizes, strict=True)
-    ]
+    return [Instances(size, proposal_boxes=Boxes(b)) for b, size in zip(boxes, sizes, strict=True)]

@@ -72,7 +72,9 @@ class Detectron2Options(BaseModel):
     )
     upscale: float = Field(1.0, ge=0.25, le=4, description="enlargement the network sees")
     short_side: int | None = Field(
-        None, ge=32, description="an image is brought to this shorter side instead, as in detectron2"
+        None,
+        ge=32,
+        description="an image is brought to this shorter side instead, as in detectron2",
     )
     long_side: int = Field(1333, ge=32, description="... as long as its longer side stays below")
     norm: Literal["FrozenBN", "BN", "GN"] | None = Field(
@@ -91,7 +93,9 @@ class Detectron2Options(BaseModel):
         "null: 0.3 with weights, 1 without",
     )  # fmt: skip
     pixel_mean: Triple | None = Field(None, description="null: the zoo's")
-    pixel_std: Triple | None = Field(None, description="null: the zoo's with weights, else about 57")
+    pixel_std: Triple | None = Field(
+        None, description="null: the zoo's with weights, else about 57"
+    )
     config: dict[str, Any] = Field(
         default_factory=dict, description="settings of an imported model, in detectron2's words"
     )

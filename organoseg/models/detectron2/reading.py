@@ -21,7 +21,12 @@ _TRUST = (
     "If you made this file yourself or trust who did, add --trust-pickle "
     "(model.options.trust_pickle: true); a pickle may run any code."
 )
-_CAFFE2_PARTS = {"branch1": "shortcut", "branch2a": "conv1", "branch2b": "conv2", "branch2c": "conv3"}
+_CAFFE2_PARTS = {
+    "branch1": "shortcut",
+    "branch2a": "conv1",
+    "branch2b": "conv2",
+    "branch2c": "conv3",
+}
 _CAFFE2_NORM = {"s": "weight", "b": "bias", "rm": "running_mean", "riv": "running_var"}
 
 
@@ -127,7 +132,7 @@ def _torch(path: Path, trust: bool) -> dict[str, Tensor]:
 
 def _torch_trusted(path: Path) -> Any:
     try:
-        return torch.load(path, map_location="cpu", weights_only=False)  # noqa: S614 - the user said so
+        return torch.load(path, map_location="cpu", weights_only=False)
     except Exception as error:
         raise DataError(f"the checkpoint is damaged: {_first_line(error)}", where=path) from error
 

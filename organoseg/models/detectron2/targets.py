@@ -108,9 +108,7 @@ def batch_targets(
         _check(target, classes, grid, stride)
         teaching = np.flatnonzero(~target.ignored)
         planes.append(_planes(target, teaching))
-        images.append(
-            _image(target, teaching, classes, first, grid, scale, device, pseudo_boxes)
-        )
+        images.append(_image(target, teaching, classes, first, grid, scale, device, pseudo_boxes))
         first += len(teaching)
     masks = torch.from_numpy(np.concatenate(planes) if first else np.zeros((0, *grid), np.uint8))
     return BatchTargets(images, masks.to(device, non_blocking=True), scale)

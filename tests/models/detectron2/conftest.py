@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +11,6 @@ import torch
 from organoseg.core import Instances, normalised
 from organoseg.dataset.synthetic import SyntheticSpec, make_image
 from organoseg.models.protocol import Target
-
-SMALL = {"width": 32, "box_width": 64, "anchors": (12, 24, 48, 80, 120), "norm": "GN"}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -26,9 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _same_numbers() -> Iterator[None]:
+def _same_numbers() -> None:
     torch.manual_seed(0)
-    yield
 
 
 @pytest.fixture(scope="session")
@@ -44,10 +39,3 @@ def labelled() -> tuple[torch.Tensor, list[Instances]]:
 def targets(labelled: tuple[torch.Tensor, list[Instances]]) -> list[Target]:
     """What people drew on them."""
     return [Target.labelled(i) for i in labelled[1]]
-
-
-def small(architecture: str = "mask_rcnn_R_18_FPN", **options: Any) -> Any:
-    """A fresh engine of one class."""
-    from organoseg.models.registry import build_engine
-
-    return build_engine("detectron2", (1,), {**SMALL, "architecture": architecture, **options}, None)

@@ -70,7 +70,9 @@ def test_what_the_recipe_says_stays() -> None:
     assert (found["max_instances"], found["upscale"]) == (500, 1.5)
 
 
-def test_a_limit_below_the_labels_is_a_warning_that_counts(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_limit_below_the_labels_is_a_warning_that_counts(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     adapt_options({"max_instances": 30}, crowd(41))
     assert "is 30, but a labelled image has 41 organoids: 11 of them" in caplog.text
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organoseg.core import Instances
-from tests.models.detectron2.conftest import small
+from tests.models.detectron2.networks import small
 
 pytestmark = pytest.mark.detectron2
 

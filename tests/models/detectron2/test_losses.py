@@ -11,7 +11,7 @@ import torch
 
 from organoseg.core import DataError, Instances, Mask, RunError
 from organoseg.models.protocol import CappedResultWarning, Target
-from tests.models.detectron2.conftest import small
+from tests.models.detectron2.networks import small
 
 pytestmark = pytest.mark.detectron2
 Labelled = tuple[torch.Tensor, list[Instances]]
