@@ -76,6 +76,16 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="KEY",
         help="test on these names of few_label_splits.json: validation",
     )
+    add(
+        "--recipe",
+        type=Path,
+        help="start from this recipe's model, method and training: another engine",
+    )
+    add(
+        "--validation",
+        metavar="KEY",
+        help="validate on these names of few_label_splits.json while training",
+    )
     add("--encoder-weights", help="file of pre-trained weights, or a published name")
     add("--threads", type=int, help="threads a training (default: 1 with --jobs, else all)")
     add("--jobs", type=int, default=1, help="trainings side by side")
@@ -121,6 +131,8 @@ def parse_job(arguments: Sequence[str]) -> Job:
         overrides=tuple(args.overrides),
         variant=args.variant,
         teacher_from_supervised=args.teacher_from_supervised,
+        base=args.recipe.resolve() if args.recipe else None,
+        validation=args.validation,
     )
     words = SHIFT_TO if args.shift and args.images is None else ()
     test = choose_test_set(plan.data, args.annotations, args.images, args.test_split, words)
@@ -236,8 +248,8 @@ def report(job: Job) -> str:
         "peers": peers,
         "runs": [record for record, _ in records],
     }
-    name = "results.json" if not job.plan.shift else "results-shift.json"
-    write_json(job.plan.out / name, tree)
+    kind = job.plan.protocol.removeprefix("few-label")
+    write_json(job.plan.out / f"results{'-' if kind else ''}{kind.lstrip('-')}.json", tree)
     table = few_label_table(rows, peers, resampled, job.command)
     write_text(job.plan.out / f"table-{job.plan.protocol}.md", table + "\n")
     return table

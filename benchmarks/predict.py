@@ -27,10 +27,10 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import ROOT, describe_machine, machine_line, shown_command
+from benchmarks.machine import ROOT
 from benchmarks.speed import WARM_UP, Clock, Ours, Program, Theirs
-from benchmarks.tables import markdown, publish
-from organoseg.core import DataError, Image, OrganosegError
+from benchmarks.tables import markdown, origin, run_program
+from organoseg.core import DataError, Image, UsageError
 from organoseg.io import find_images, read_image
 
 #: What is to be reached: times the bare network, times OrganoID, MB a 1,000 images, MB for the largest image.
@@ -253,11 +253,7 @@ def _foot(result: dict[str, Any]) -> list[str]:
             f"- {speed['images']} images of {SMALL}, medians of {speed['rounds']} rounds by turns; the network and "
             "OrganoID work in memory, the command reads and writes files."
         )
-    lines += [
-        f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
-        f"- `{result['command']}`",
-    ]
-    return lines
+    return [*lines, *origin(result)]
 
 
 PARTS: dict[str, Callable[[argparse.Namespace, Path], dict[str, Any]]] = {
@@ -282,37 +278,32 @@ def make_parser() -> argparse.ArgumentParser:
     add("--rounds", type=int, default=3)
     add("--threads", type=int, default=2)
     add("--write", default="json,csv,labels,overlay,report", help="as `predict --write`")
-    add("--out", type=Path, required=True, help="folder for predict.json and predict.md")
-    add("--table", type=Path, metavar="FILE.md", help="rewrite the block `predict` of this file")
     return parser
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The program. Exit codes: 0, 2 use, 3 data."""
-    parser = make_parser()
-    args = parser.parse_args(arguments)
+def measure(args: argparse.Namespace) -> dict[str, Any]:
+    """The figures of every part that is asked for. UsageError when one is unknown."""
     if unknown := set(args.parts) - set(PARTS):
-        parser.error(f"no part is called {', '.join(sorted(unknown))}")
+        raise UsageError(
+            f"no part is called {', '.join(sorted(unknown))}", remedy=f"Known: {', '.join(PARTS)}."
+        )
     args.model = args.model.resolve()
-    try:
-        result: dict[str, Any] = {
-            "command": shown_command("predict.py", arguments),
-            "machine": describe_machine(),
-            "model": Ours(args.model).name,
-            "threads": args.threads,
-            "write": args.write,
-            "aims": AIMS,
-        }
-        args.out.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=args.out) as work:
-            for name in args.parts:
-                print(f"measuring {name}", file=sys.stderr, flush=True)
-                result[name] = PARTS[name](args, Path(work))
-        publish("predict", result, table(result), args.out, args.table)
-    except OrganosegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    result = {
+        "model": Ours(args.model).name,
+        "threads": args.threads,
+        "write": args.write,
+        "aims": AIMS,
+    }
+    with tempfile.TemporaryDirectory(dir=args.out) as work:
+        for name in args.parts:
+            print(f"measuring {name}", file=sys.stderr, flush=True)
+            result[name] = PARTS[name](args, Path(work))
+    return result
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The program."""
+    return run_program("predict", arguments, make_parser(), measure, table)
 
 
 if __name__ == "__main__":

@@ -5,8 +5,8 @@
 A model learns from 5 images of M-OrgaQuant. In each round it segments the 55 others that have labels; an oracle who
 knows those labels reviews them in the order of the queue (accepts, outlines anew, rejects, draws what was missed)
 until it has looked at --budget organoids; the review is exported as a user would, and a model is trained anew on all
-that is known by then. Orders: `ranked` (the default queue), `random`, or a cause of the ranking alone (`disagreement`,
-`quality`, `size`). The random share of the ranked queue is kept, as a user has it. What is there is not done again.
+that is known by then. Orders: `ranked` (the default queue), `covering` (the same without regard to doubt), `doubtful`,
+`random`. The random share of the queues is kept, as a user has it. What is there is not done again.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from organoseg.core import Instances, read_json, write_json
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
 from organoseg.io import write_instances
 from organoseg.review import ReviewSession, create_project, export_project
-from organoseg.review.queue import Weights
+from organoseg.review.queue import Order, Weights
 
 SPLITS, LABELS, FIRST, POOL = (
     "few_label_splits.json",
@@ -38,11 +38,12 @@ SPLITS, LABELS, FIRST, POOL = (
     "labelled_60",
 )
 RIGHT, SAME = 0.85, 0.5
-CAUSES = {
-    "ranked": Weights(),
-    "disagreement": Weights(0.8, 0.0, 0.0),
-    "quality": Weights(0.0, 0.8, 0.0),
-    "size": Weights(0.0, 0.0, 0.8),
+#: Order of the queue and what it goes by.
+ORDERS: dict[str, tuple[Order, Weights]] = {
+    "ranked": ("ranked", Weights()),
+    "covering": ("ranked", Weights(0.0, 0.0, 0.0)),
+    "doubtful": ("doubtful", Weights()),
+    "random": ("random", Weights()),
 }
 
 
@@ -195,8 +196,8 @@ class Bench:
             [self.data / "val" / item.name for item in left],
             predictions=here / "model.json",
             second=here / "student.json",
-            order="random" if order == "random" else "ranked",
-            weights=CAUSES.get(order, Weights()),
+            order=ORDERS[order][0],
+            weights=ORDERS[order][1],
             random_share=self.args.random_share,
             seed=seed * 100 + round_,
         )
@@ -289,7 +290,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder of M-OrgaQuant")
-    add("--orders", type=lambda t: t.split(","), default=["ranked", "random"])
+    add(
+        "--orders",
+        type=lambda t: t.split(","),
+        default=["ranked", "random"],
+        help=", ".join(ORDERS),
+    )
     add("--seeds", type=lambda t: [int(n) for n in t.split(",")], default=[0, 1, 2])
     add("--rounds", type=int, default=3)
     add("--budget", type=int, default=80, help="organoids the oracle looks at in a round")
@@ -305,7 +311,7 @@ def main(arguments: list[str] | None = None) -> int:
     add("--device", default="auto")
 
     def measure(args: argparse.Namespace) -> dict[str, Any]:
-        unknown = set(args.orders) - {*CAUSES, "random"}
+        unknown = set(args.orders) - set(ORDERS)
         if unknown:
             parser.error(f"no such order: {', '.join(sorted(unknown))}")
         return {"rows": Bench(args).run()}

@@ -11,6 +11,7 @@ the script said it had done.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import signal
 import subprocess
@@ -104,10 +105,10 @@ def measure_latency(size: int, organoids: int, rounds: int) -> dict[str, Any]:
         before = journal.stat().st_size
         figures["stroke"] = _timed(lambda: stroke(widget, rng), rounds)
         figures["bytes a stroke"] = round((journal.stat().st_size - before) / rounds)
-        figures["accept to next"] = _timed(widget.accept, rounds)
-        figures["undo"] = _timed(widget.undo, rounds // 2)
-        steps = iter([1, -1] * rounds)
-        figures["other image"] = _timed(lambda: widget.open_image(next(steps)), 10)
+        figures["accept to next"] = _timed(widget.do.accept, rounds)
+        figures["undo"] = _timed(widget.do.undo, rounds // 2)
+        steps = itertools.cycle((1, -1))
+        figures["other image"] = _timed(lambda: widget.do.open_image(next(steps)), 10)
         widget.viewer.close()
     return figures
 
@@ -141,12 +142,12 @@ def play(project: Path, actions: int) -> None:
             ("stroke", "accept", "reject", "undo", "draw"), p=(0.5, 0.2, 0.1, 0.1, 0.1)
         )
         if name == "draw":
-            widget.draw()
+            widget.do.draw()
             stroke(widget, rng)
         elif name == "stroke":
             stroke(widget, rng)
         else:
-            getattr(widget, str(name))()
+            getattr(widget.do, str(name))()
         QApplication.processEvents()
         print(json.dumps({"action": number, "lines": len(session.history)}), flush=True)
 

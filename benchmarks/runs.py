@@ -37,11 +37,14 @@ class Plan:
     overrides: tuple[str, ...] = ()
     variant: str | None = None
     teacher_from_supervised: bool = True
+    base: Path | None = None
+    validation: str | None = None
 
     @property
     def protocol(self) -> str:
-        """`few-label` or `shift`: also the marker of its table."""
-        return "shift" if self.shift else "few-label"
+        """`few-label` or `shift`, and the recipe it starts from: also the marker of its table."""
+        name = "shift" if self.shift else "few-label"
+        return f"{name}-{self.base.stem}" if self.base else name
 
     @property
     def archive(self) -> Path:
@@ -118,23 +121,38 @@ def labelled_names(plan: Plan, labelled: int) -> list[str]:
     return names
 
 
+def base_tree(path: Path | None, method: str) -> dict[str, Any]:
+    """The model and training of a recipe file, and of its method what both methods share or guided runs need.
+
+    UsageError when the file is no recipe.
+    """
+    if path is None:
+        return {"training": {}, "method": {"name": method}}
+    given = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(given, dict):
+        raise UsageError("a recipe is a mapping of sections", where=path)
+    tree = {name: dict(given.get(name) or {}) for name in ("model", "training")}
+    known = dict(given.get("method") or {})
+    tree["method"] = known if known.get("name") == method else {"name": method}
+    return tree
+
+
 def recipe_tree(plan: Plan, run: Run) -> dict[str, Any]:
-    """A run's recipe as plain data. No validation set: the test images are not to be looked at."""
-    labelled: dict[str, Any] = {
+    """A run's recipe as plain data. Without --validation there is none: no image is looked at while it trains."""
+    source = {
         "annotations": str(plan.data / "instances_val.json"),
         "images": str(plan.data / "val"),
     }
+    labelled: dict[str, Any] = dict(source)
     names = labelled_names(plan, run.labelled)
     if names != few_label_split(plan.data / SPLITS, f"labelled_{run.labelled}"):
         labelled["names"] = names
     else:
         labelled["split"] = f"{plan.data / SPLITS}#labelled_{run.labelled}"
-    tree: dict[str, Any] = {
-        "seed": run.seed,
-        "data": {"labelled": labelled},
-        "method": {"name": run.method},
-        "training": {},
-    }
+    tree = {"seed": run.seed, "data": {"labelled": labelled}, **base_tree(plan.base, run.method)}
+    if plan.validation is not None:
+        split = f"{plan.data / SPLITS}#{plan.validation}"
+        tree["data"]["validation"] = {**source, "split": split}
     if run.method == "guided":
         tree["data"]["unlabelled"] = str(plan.archive)
         if plan.shift:
@@ -146,7 +164,7 @@ def recipe_tree(plan: Plan, run: Run) -> dict[str, Any]:
     if plan.threads is not None:
         tree["training"]["threads"] = plan.threads
     if plan.encoder_weights is not None:
-        tree["model"] = {"encoder_weights": plan.encoder_weights}
+        tree.setdefault("model", {})["encoder_weights"] = plan.encoder_weights
     return tree
 
 

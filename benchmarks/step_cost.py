@@ -57,8 +57,8 @@ class Runner:
         from accelerate import Accelerator
 
         from organoseg.models.precision import use_bf16
+        from organoseg.training.ahead import Prefetch
         from organoseg.training.data import load_data
-        from organoseg.training.feed import Prefetch
         from organoseg.training.loop import Loop
         from organoseg.training.progress import Journal, silent
 

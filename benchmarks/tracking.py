@@ -21,9 +21,8 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from benchmarks.machine import describe_machine, machine_line, shown_command
-from benchmarks.tables import markdown, publish
-from organoseg.core import Image, Instances, OrganosegError
+from benchmarks.tables import markdown, origin, run_program
+from organoseg.core import Image, Instances
 from organoseg.dataset.synthetic_series import Flaws, SeriesSpec, make_series
 from organoseg.tracking.link import Node, link
 
@@ -192,8 +191,7 @@ def table(result: dict[str, Any]) -> str:
             f"- {result['seeds']} series of {SeriesSpec().frames} frames a row; masks: {result['masks']}.",
             "- Centres only: LapTrack with squared distances, at the best of the cutoffs "
             f"{', '.join(f'{c:g}' for c in PEER_CUTOFFS)} px for each row.",
-            f"- Machine: {machine_line(result['machine'])}. Commit {result['machine']['commit']}.",
-            f"- `{result['command']}`",
+            *origin(result),
         ]
     )
 
@@ -208,39 +206,33 @@ def make_parser() -> argparse.ArgumentParser:
         type=Path,
         help="segment the pixels with this model instead of spoiling true masks",
     )
-    add("--out", type=Path, required=True, help="folder for tracking.json and tracking.md")
-    add("--table", type=Path, metavar="FILE.md", help="rewrite the block `tracking` of this file")
     return parser
 
 
+def measure_all(args: argparse.Namespace) -> dict[str, Any]:
+    """Every row: series of true masks that were spoilt, or pixels that the model segments."""
+    segment = None if args.model is None else _segmenter(args.model)
+    conditions = {}
+    for name, (spec, flaws) in CONDITIONS.items():
+        if segment is not None and flaws != Flaws():
+            continue  # the model spoils the masks itself
+        cases = (
+            spoilt_case(seed, spec, flaws)
+            if segment is None
+            else segmented_case(seed, spec, segment)
+            for seed in range(args.seeds)
+        )
+        conditions[name] = measure(cases)
+    return {
+        "seeds": args.seeds,
+        "masks": "true ones, spoilt" if segment is None else f"of the model {args.model.name}",
+        "conditions": conditions,
+    }
+
+
 def main(arguments: Sequence[str]) -> int:
-    """The program. Exit codes: 0, 2 use, 3 data."""
-    args = make_parser().parse_args(arguments)
-    try:
-        segment = None if args.model is None else _segmenter(args.model)
-        conditions = {}
-        for name, (spec, flaws) in CONDITIONS.items():
-            if segment is not None and flaws != Flaws():
-                continue  # the model spoils the masks itself
-            cases = (
-                spoilt_case(seed, spec, flaws)
-                if segment is None
-                else segmented_case(seed, spec, segment)
-                for seed in range(args.seeds)
-            )
-            conditions[name] = measure(cases)
-        result = {
-            "command": shown_command("tracking.py", arguments),
-            "machine": describe_machine(),
-            "seeds": args.seeds,
-            "masks": "true ones, spoilt" if segment is None else f"of the model {args.model.name}",
-            "conditions": conditions,
-        }
-        publish("tracking", result, table(result), args.out, args.table)
-    except OrganosegError as error:
-        print(error, file=sys.stderr)
-        return error.exit_code
-    return 0
+    """The program."""
+    return run_program("tracking", arguments, make_parser(), measure_all, table)
 
 
 def _segmenter(folder: Path) -> Callable[[Image], Instances]:

@@ -17,7 +17,7 @@ from . import settings
 from .conversion import as_image, instances_of, pixel_size, planes
 from .session_desk import SessionDesk
 
-PROJECT = "project.json"
+PROJECT, REVIEW = "project.json", "review"
 Shown = Callable[[int, int], None]
 
 
@@ -27,6 +27,12 @@ class Begun:
 
     project: Project
     left_out: list[tuple[str, str]]
+
+
+def review_folder(folder: Path) -> Path:
+    """Where the project is in the folder that the user named: a review of open layers has its images there, too."""
+    inside = folder / REVIEW
+    return inside if not (folder / PROJECT).is_file() and (inside / PROJECT).is_file() else folder
 
 
 def open_desk(folder: Path) -> SessionDesk:
@@ -95,7 +101,7 @@ def begin_with_layers(folder: Path, image: Any, labels: Any | None) -> Begun:
     if found is not None:
         predictions = folder / "instances.json"
         write_instances(predictions, list(zip(names, found, strict=True)), _classes(found))
-    return begin(folder / "review", folder / "images", predictions)
+    return begin(folder / REVIEW, folder / "images", predictions)
 
 
 def _found(labels: Any | None, flat: list[Any], rgb: bool) -> list[Instances] | None:

@@ -22,7 +22,9 @@ class Item(NamedTuple):
 
 @dataclass(frozen=True)
 class Place:
-    """Where the reviewer is. image: from 1; waiting: organoids of all images that nobody has judged yet."""
+    """Where the reviewer is. image: from 1; waiting: organoids of all images that nobody has judged yet; not_done:
+    images that are not marked as done, None where that is not known.
+    """
 
     image: int
     images: int
@@ -32,6 +34,7 @@ class Place:
     waiting: int
     complete: bool
     seconds_each: float | None = None
+    not_done: int | None = None
 
 
 class Desk(Protocol):

@@ -17,6 +17,7 @@ from organoseg.core import DataError, RunError, UsageError, read_json, write_jso
 
 _STEP = re.compile(r"^(\w+) step (\d+)/(\d+), loss (\S+), (.+) left$")
 _START = re.compile(r"^start: .*\bsteps (\d+)")
+_SAMPLE = re.compile(r"^step-(\d+)\.png$")
 _LABEL = re.compile(r"^labelling the archive: (\d+)/(\d+) images$")
 
 
@@ -142,6 +143,10 @@ class Progress:
     left: str = ""
     losses: list[tuple[int, float]] = field(default_factory=list)
     precisions: list[tuple[int, float]] = field(default_factory=list)
+    #: (step, low, high): the 95 % interval of the AP, where the run gives one.
+    intervals: list[tuple[int, float, float]] = field(default_factory=list)
+    #: The newest picture of what the model finds, with its step.
+    sample: tuple[int, Path] | None = None
     words: str = ""
 
 
@@ -163,10 +168,12 @@ class Watch:
         if self._metrics.shrunk():
             now.losses.clear()
             now.precisions.clear()
+            now.intervals.clear()
         for line in self._metrics.lines():
             self._metric(line)
         for line in self._log.lines():
             self._said(line)
+        now.sample = _newest_sample(self.job.out / "samples", now.step)
         finished = (self.job.out / "result.json").exists()
         if working:
             now.state = "running" if now.step or now.steps else "starting"
@@ -184,6 +191,9 @@ class Watch:
                 self.progress.losses.append((step, float(fact["loss"])))
             elif kind == "validation":
                 self.progress.precisions.append((step, float(fact["AP"])))
+                if "AP_low" in fact:
+                    between = float(fact["AP_low"]), float(fact["AP_high"])
+                    self.progress.intervals.append((step, *between))
         except (ValueError, KeyError, TypeError):
             return  # a line of a later version: the chart lacks a point, nothing else
         self.progress.step = max(self.progress.step, step)
@@ -198,6 +208,16 @@ class Watch:
             self.progress.steps = int(match.group(1))
         elif match := _LABEL.match(line):
             self.progress.phase = f"labelling the archive, {match.group(1)} of {match.group(2)}"
+
+
+def _newest_sample(folder: Path, step: int) -> tuple[int, Path] | None:
+    """The picture of the latest step; those of later steps are left from before the run was begun again."""
+    try:
+        named = [(_SAMPLE.match(path.name), path) for path in folder.iterdir()]
+    except OSError:
+        return None
+    found = [(int(match[1]), path) for match, path in named if match is not None]
+    return max((pair for pair in found if pair[0] <= step), default=None)
 
 
 class Tail:

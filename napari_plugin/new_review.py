@@ -72,7 +72,7 @@ class NewReview(QDialog):
         form.addRow("Images", _browsed(self.images, self._ask(self.images)))
         form.addRow("Predictions", _browsed(self.predictions, self._ask(self.predictions)))
         form.addRow("Second opinion", _browsed(self.second, self._ask(self.second)))
-        form.addRow(note("Where the two opinions differ is looked at first."))
+        form.addRow(note("Where the two opinions differ is looked at sooner."))
         return tab
 
     def _ask(self, field: QLineEdit) -> Callable[[], None]:

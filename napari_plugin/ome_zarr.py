@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoseg.core import DataError, RunError, UsageError
+from organoseg.core import DataError, UsageError
+from organoseg.core.folders import atomic_folder
 
 from .conversion import LayerData
 
@@ -154,18 +152,8 @@ def write_labels(
             where=path,
             remedy="Choose another name",
         )
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
-    try:
+    with atomic_folder(path) as partial:
         _write(partial, path.stem, labels, axes, scale, units, rows, translation)
-        os.replace(partial, path)  # noqa: PTH105 (says replace where nothing is: the check above)
-    except OSError as error:
-        raise RunError(
-            f"The label image cannot be written: {error.strerror or error}",
-            where=path,
-            remedy="Check free space and permissions",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _write(

@@ -28,15 +28,23 @@ _CLOSED = (
 )
 _JUDGE = (
     "Is the yellow organoid, number {number}, outlined well?\n"
-    "{accept} yes · {reject} no organoid at all · or mend it first: 2 paint, 1 erase, Space+drag moves."
+    "{accept} yes · {reject} no organoid at all · "
+    "or mend it first (2 paint, 1 erase, hold Space to move), then {accept}."
 )
 _DONE = (
     "Nothing is waiting in this image. Draw what was missed ({draw}); when every organoid has its outline, "
     "press {complete} (image done)."
 )
+_IMAGE_DONE = (
+    "This image is done. {next} goes on to the next one that is waiting; {complete} opens it again."
+)
+_ALL_DONE = (
+    "Every image is done. Press “Use for training…”, then Layers > Annotate > Train a model.\n"
+    "To change something here, press {complete} again."
+)
 
 
-class ReviewWidget(ReviewActions, QWidget):
+class ReviewWidget(QWidget):
     """The review of a folder, an archive or a finished run; every action is on disk when its key comes up."""
 
     def __init__(self, napari_viewer: napari.viewer.Viewer, parent: QWidget | None = None) -> None:
@@ -45,22 +53,24 @@ class ReviewWidget(ReviewActions, QWidget):
         self.desk: Desk | None = None
         self.canvas = Canvas(napari_viewer, self._painted)
         self.view = View(self.canvas)
+        #: What each key does: `do.accept()` is the key A.
+        self.do = ReviewActions(self)
         self.worker: Any = None
         self._moved: Path | None = None
-        slots: dict[str, Callable[[], None]] = {a.name: getattr(self, a.name) for a in ACTIONS}
+        slots: dict[str, Callable[[], None]] = {a.name: getattr(self.do, a.name) for a in ACTIONS}
         self.panel = Panel(slots, self)
         self.panel.open.clicked.connect(lambda *_: self.ask_for_project())
         self.panel.new.clicked.connect(lambda *_: self.ask_for_new())
         self.panel.find.clicked.connect(lambda *_: self.ask_for_images())
         self.panel.export.clicked.connect(lambda *_: self.ask_for_export())
-        self.panel.picked.connect(self.go_to)
-        self.panel.image_step.connect(self.open_image)
+        self.panel.picked.connect(self.do.go_to)
+        self.panel.image_step.connect(self.do.open_image)
         self.panel.rebound.connect(self.bind_keys)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 4, 4, 4)
         whole.addWidget(self.panel)
         self.bind_keys()
-        self._say(_CLOSED)
+        self.say(_CLOSED)
 
     # -- opening --------------------------------------------------------------------------------
 
@@ -73,8 +83,11 @@ class ReviewWidget(ReviewActions, QWidget):
     @messages.told
     def open(self, folder: Path) -> None:
         """Open a review that was begun."""
-        from .begin import open_desk
+        from .begin import open_desk, review_folder
 
+        folder = review_folder(folder)
+        if folder == self._moved:
+            self.use_nothing()  # or it would be open already, here
         desk = open_desk(folder)
         self._moved = folder
         self.panel.find.setVisible(False)
@@ -115,7 +128,7 @@ class ReviewWidget(ReviewActions, QWidget):
 
     def begin(self, work: Callable[[], Any]) -> None:
         """Make a review beside the window (many images take a while), then open it."""
-        self._say("The images are being read…")
+        self.say("The images are being read…")
         self._beside(work, self._begun)
 
     def _begun(self, begun: Any) -> None:
@@ -134,7 +147,7 @@ class ReviewWidget(ReviewActions, QWidget):
 
         def failed(error: BaseException) -> None:
             self.worker = None
-            self._say(messages.explain(error))
+            self.say(messages.explain(error))
             messages.fault(error)
 
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
@@ -176,7 +189,7 @@ class ReviewWidget(ReviewActions, QWidget):
         if desk is None:
             return
         if mask is None:
-            self._say(
+            self.say(
                 "Nothing is left of it. Press {delete} to delete it, or {undo} to take it back."
             )
             return
@@ -196,7 +209,7 @@ class ReviewWidget(ReviewActions, QWidget):
 
     def refresh(self, force: bool = False) -> None:
         """Show the review as it is now."""
-        desk = self._ready()
+        desk = self.do.ready()
         item = self.view.refresh(desk, force)
         self._tell(desk)
         self._hint(item)
@@ -205,15 +218,15 @@ class ReviewWidget(ReviewActions, QWidget):
         self.panel.tell(desk.place(), self.view.items, desk.current(), desk.classes())
 
     def _hint(self, item: Item | None) -> None:
-        desk = self._ready()
+        desk = self.do.ready()
         if item is not None:
-            self._say(_JUDGE.replace("{number}", str(item.number)))
+            self.say(_JUDGE.replace("{number}", str(item.number)))
         elif desk.place().complete:
-            self._say("This image is done. N goes on to the next one that is waiting.")
+            self.say(_ALL_DONE if desk.place().not_done == 0 else _IMAGE_DONE)
         else:
-            self._say(_DONE)
+            self.say(_DONE)
 
-    def _say(self, text: str, more: bool = False) -> None:
+    def say(self, text: str, more: bool = False) -> None:
         for name, key in settings.keys().items():
             text = text.replace("{" + name + "}", key)
         self.panel.hint.setText(f"{text}\n{self.panel.hint.text()}" if more else text)
@@ -222,8 +235,8 @@ class ReviewWidget(ReviewActions, QWidget):
 
     def bind_keys(self) -> None:
         """Take the keys from the settings."""
-        chosen = {key: getattr(self, name) for name, key in settings.keys().items()}
-        also = {key: getattr(self, name) for key, name in ALSO.items()}
+        chosen = {key: getattr(self.do, name) for name, key in settings.keys().items()}
+        also = {key: getattr(self.do, name) for key, name in ALSO.items()}
         self.canvas.bind({**chosen, **also})
         self.panel.show_keys(settings.keys())
 
@@ -232,7 +245,7 @@ class ReviewWidget(ReviewActions, QWidget):
         pressed = QKeySequence(event.key()).toString()
         for name, key in settings.keys().items():
             if key.upper() == pressed.upper() and not event.modifiers():
-                getattr(self, name)()
+                getattr(self.do, name)()
                 return
         super().keyPressEvent(event)
 
@@ -245,16 +258,18 @@ class ReviewWidget(ReviewActions, QWidget):
     @messages.told
     def export(self, folder: Path) -> None:
         """Add what was reviewed to a data set, beside the window."""
-        desk = self._ready()
-        self._say("The data set is being written…")
-        self._beside(lambda: desk.export(folder), self._exported)
+        desk = self.do.ready()
+        self.say("The data set is being written…")
+        self._beside(lambda: (desk.export(folder), folder), self._exported)
 
-    def _exported(self, words: str) -> None:
-        self._say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
+    def _exported(self, done: tuple[str, Path]) -> None:
+        words, folder = done
+        settings.remember("last_export", str(folder.resolve()))
+        self.say(f"{words}\nNext: Layers > Annotate > Train a model, with this folder.")
 
     def show_fault(self, text: str) -> None:
         """Keep what went wrong before the user's eyes."""
-        self._say(text)
+        self.say(text)
 
     def closeEvent(self, event: Any) -> None:
         """Let go of the review; everything is on disk already."""

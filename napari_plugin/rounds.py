@@ -65,20 +65,42 @@ def duration(seconds: float) -> str:
     return f"{minutes} min" if minutes < 120 else f"{minutes // 60} h {minutes % 60} min"
 
 
+#: Why a run cannot be judged, and what to do.
+NOT_MEASURED = (
+    "Nobody knows how good this model is, because no image was held out. In Review, mark images of other wells or "
+    "series as done, use them for training, and train again: some of them are then kept for judging."
+)
+
+
+def _validation(run: Path) -> dict[str, Any] | None:
+    try:
+        part = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))["data"][
+            "validation"
+        ]
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
+        raise DataError("The run's recipe cannot be read", where=run) from error
+    return part or None
+
+
+def is_measured(run: Path) -> bool | None:
+    """Whether a run has held-out images; None while its recipe is not there."""
+    try:
+        return _validation(run) is not None
+    except DataError:
+        return None
+
+
 def held_out(run: Path) -> tuple[dict[str, Image], dict[str, Instances]]:
     """The held-out images of a run and their organoids; DataError where the run has none."""
     from organoseg.dataset import few_label_split, load_coco
 
-    try:
-        recipe = yaml.safe_load((run / "recipe.yaml").read_text(encoding="utf-8"))
-        part = recipe["data"]["validation"]
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError) as error:
-        raise DataError("The run's recipe cannot be read", where=run) from error
-    if not part:
+    part = _validation(run)
+    if part is None:
         raise DataError(
             "This run had no held-out images, so nobody knows how good the model is",
             where=run,
-            remedy="Name some in the recipe under data.validation; they are never trained on",
+            remedy="Mark images of other wells or series as done in Review and use them for training; "
+            "or name some in the recipe under data.validation",
         )
     names = part.get("names")
     if part.get("split"):

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QDoubleSpinBox,
     QFileDialog,
     QFormLayout,
@@ -22,7 +21,7 @@ from organoseg.core import UsageError
 from . import messages, models
 from .conversion import labels_layer, pixel_size, planes
 from .segment_work import Loaded, Order, Outcome, segment
-from .widgets import LayerChoice, button, note
+from .widgets import LayerChoice, ModelChoice, button, note
 
 if TYPE_CHECKING:
     import napari
@@ -33,6 +32,7 @@ _NO_MODEL = (
     "Layers > Annotate > Review organoids, then Layers > Annotate > Train a model."
 )
 _READY = "Press Segment. Afterwards: Layers > Annotate > Review organoids."
+_NEXT = "Next: Layers > Annotate > Review organoids, New…; or File > Save Selected Layers."
 
 
 class SegmentWidget(QWidget):
@@ -44,11 +44,7 @@ class SegmentWidget(QWidget):
         self.worker: Any = None
         self._loaded = Loaded()
         self.image = LayerChoice(napari_viewer, "image")
-        self.model = QComboBox()
-        self.model.setMinimumContentsLength(12)
-        self.model.setSizeAdjustPolicy(
-            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
-        )
+        self.model = ModelChoice()
         self.add = button("Add model…", self.ask_for_model, "The folder `model` of a training run.")
         self.threshold = QDoubleSpinBox()
         self.threshold.setRange(0.0, 0.99)
@@ -63,7 +59,6 @@ class SegmentWidget(QWidget):
         self.progress.setVisible(False)
         self.status = note()
         self._arrange()
-        self.fill_models()
         self.image.currentIndexChanged.connect(lambda *_: self.show_state())
         self.model.currentIndexChanged.connect(lambda *_: self.show_state())
         self.show_state()
@@ -89,15 +84,6 @@ class SegmentWidget(QWidget):
 
     # -- models ---------------------------------------------------------------------------------
 
-    def fill_models(self, chosen: Path | None = None) -> None:
-        """Read the list of models anew."""
-        self.model.clear()
-        for index, known in enumerate(models.known_models()):
-            self.model.addItem(known.title, known.folder)
-            self.model.setItemData(index, known.facts, 3)  # Qt.ToolTipRole
-            if chosen is not None and known.folder.resolve() == chosen.resolve():
-                self.model.setCurrentIndex(index)
-
     def ask_for_model(self) -> None:
         """Let the user choose a model folder."""
         folder = QFileDialog.getExistingDirectory(self, "The folder `model` of a training run")
@@ -113,7 +99,7 @@ class SegmentWidget(QWidget):
         ).is_file()
         folder = nested if inside else folder
         models.add_model(folder)
-        self.fill_models(folder)
+        self.model.fill(folder)
 
     # -- work -----------------------------------------------------------------------------------
 
@@ -205,7 +191,7 @@ class SegmentWidget(QWidget):
             text += f" {covered} lie over or under another; their whole masks are kept and saved."
         if not count:
             text += " Is this the kind of image that the model learnt from? Try a lower score."
-        self._finish("\n".join([text, *outcome.remarks]))
+        self._finish("\n".join([text, *outcome.remarks, _NEXT]))
         for remark in outcome.remarks:
             messages.warn(remark)
 

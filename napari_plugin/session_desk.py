@@ -75,6 +75,7 @@ class SessionDesk:
             waiting=all_.organoids - all_.decided,
             complete=state.complete,
             seconds_each=all_.seconds_each,
+            not_done=all_.images - all_.images_complete,
         )
 
     def classes(self) -> dict[int, str]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
-    QComboBox,
     QFileDialog,
     QFormLayout,
     QHBoxLayout,
@@ -25,7 +25,8 @@ from . import jobs, messages, models, rounds, settings
 from .chart import Chart
 from .conversion import labels_layer
 from .recipes import recipe_for
-from .widgets import button, note
+from .sample_picture import SamplePicture
+from .widgets import ModelChoice, button, note
 
 if TYPE_CHECKING:
     import napari
@@ -53,7 +54,9 @@ class TrainWidget(QWidget):
         self.steps.setRange(0, 1_000_000)
         self.steps.setSpecialValueText("as the recipe says")
         self.steps.setToolTip("600 steps do for 15 images; 900 and more may pay for 60.")
-        self.before = QComboBox()
+        self.before = ModelChoice("none: this is the first")
+        if settings.recall("models", []):
+            self.before.setCurrentIndex(1)  # the one that was added or trained last
         self.before.setToolTip("The new model is compared with it on the held-out images.")
         self.resume = QCheckBox("Go on with a run that was stopped")
         self.start = button("Train", self.run, "Starts a process of its own.")
@@ -64,13 +67,14 @@ class TrainWidget(QWidget):
         )
         self.progress = QProgressBar()
         self.chart = Chart()
+        self.picture = SamplePicture()
+        self._measured: bool | None = None
         self.status = note(_HINT)
         self.verdict = note()
         self._timer = QTimer(self)
         self._timer.setInterval(_EVERY)
         self._timer.timeout.connect(self.look)
         self._arrange()
-        self.fill_models()
         self._come_back()
         self._show_buttons()
 
@@ -91,16 +95,10 @@ class TrainWidget(QWidget):
         whole.addWidget(self.progress)
         whole.addWidget(self.chart)
         whole.addWidget(self.status)
+        whole.addWidget(self.picture, 1)
         whole.addWidget(self.judge)
         whole.addWidget(self.verdict)
         whole.addStretch(1)
-
-    def fill_models(self) -> None:
-        """Read the list of models anew."""
-        self.before.clear()
-        self.before.addItem("none: this is the first", None)
-        for known in models.known_models():
-            self.before.addItem(known.title, known.folder)
 
     def _ask_source(self) -> None:
         path, _ = QFileDialog.getOpenFileName(
@@ -147,6 +145,7 @@ class TrainWidget(QWidget):
     def _follow(self, job: jobs.Job) -> None:
         settings.remember("last_run", str(job.out))
         self.watch = jobs.Watch(job)
+        self._measured = None
         self.verdict.setText("")
         self._timer.start()
         self.look()
@@ -157,6 +156,18 @@ class TrainWidget(QWidget):
         if last and jobs.job_file(Path(last)).exists():
             self.attach(Path(last))
 
+    def showEvent(self, event: Any) -> None:
+        """The panel has come into sight: what Review exported last is what the user means."""
+        self._suggest()
+        super().showEvent(event)
+
+    def _suggest(self) -> None:
+        data = settings.recall("last_export", "")
+        if data and Path(data).is_dir() and not self.source.text() and self.state == "none":
+            self.source.setText(data)
+            if not self.out.text():
+                self.out.setText(str(free_run(Path(data))))
+
     def look(self) -> None:
         """Show where the run is."""
         if self.watch is None:
@@ -164,7 +175,12 @@ class TrainWidget(QWidget):
         now = self.watch.look()
         self.progress.setRange(0, now.steps)
         self.progress.setValue(now.step)
-        self.chart.show_points(now.losses, now.precisions, now.steps)
+        if self._measured is None:
+            self._measured = rounds.is_measured(self.watch.job.out)
+        measured = self._measured is not False
+        self.chart.show_points(now.losses, now.precisions, now.steps, now.intervals, measured)
+        step, path = now.sample or (0, None)
+        self.picture.show_file(path, f"held-out images as the model of step {step} outlines them")
         self.status.setText(_words(now, self.watch.job))
         if now.state not in ("starting", "running"):
             self._timer.stop()
@@ -172,6 +188,8 @@ class TrainWidget(QWidget):
             if now.state == "finished":
                 self.progress.setValue(self.progress.maximum())
                 self._remember_model(self.watch.job.out / "model")
+                if not measured:
+                    self.verdict.setText(rounds.NOT_MEASURED)
         self._show_buttons()
 
     @messages.told
@@ -194,7 +212,8 @@ class TrainWidget(QWidget):
         working = self.state in ("starting", "running")
         self.start.setEnabled(not working)
         self.stop.setEnabled(working)
-        self.judge.setEnabled(self.state == "finished" and self.worker is None)
+        measured = self._measured is not False
+        self.judge.setEnabled(self.state == "finished" and measured and self.worker is None)
 
     # -- the verdict ----------------------------------------------------------------------------
 
@@ -247,6 +266,13 @@ class TrainWidget(QWidget):
         if self.worker is not None:
             self.worker.quit()
         super().closeEvent(event)
+
+
+def free_run(data: Path) -> Path:
+    """A name for a run that learns from ``data``, beside it, that none has yet."""
+    numbers = itertools.count(1)
+    paths = (data.parent / "runs" / f"{data.name}-{number}" for number in numbers)
+    return next(path for path in paths if not path.exists())
 
 
 def _with(field: QLineEdit, more: QWidget) -> QHBoxLayout:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from qtpy.QtCore import Qt
 from qtpy.QtGui import QPainter
 from qtpy.QtWidgets import QComboBox, QLabel, QPushButton, QSizePolicy, QWidget
+
+from . import models
 
 
 class Bar(QWidget):
@@ -91,6 +94,45 @@ class LayerChoice(QComboBox):
         for event in (events.inserted, events.removed, events.reordered):
             event.disconnect(self.refill)
         self._viewer.layers.selection.events.active.disconnect(self._follow)
+
+
+class ModelChoice(QComboBox):
+    """The known models, read anew whenever the list is looked at: a training may have added one.
+
+    none: what the first line says, which stands for no model; "" where a model has to be chosen.
+    """
+
+    def __init__(self, none: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._none = none
+        self.setMinimumContentsLength(12)
+        self.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
+        self.fill()
+
+    def fill(self, chosen: Path | None = None) -> None:
+        """Read the list; ``chosen`` is taken then, or what was chosen before."""
+        wanted = chosen or self.currentData()
+        self.blockSignals(True)
+        self.clear()
+        if self._none:
+            self.addItem(self._none, None)
+        for known in models.known_models():
+            self.addItem(known.title, known.folder)
+            self.setItemData(self.count() - 1, known.facts, Qt.ItemDataRole.ToolTipRole)
+            if wanted is not None and known.folder.resolve() == wanted.resolve():
+                self.setCurrentIndex(self.count() - 1)
+        self.blockSignals(False)
+        self.currentIndexChanged.emit(self.currentIndex())
+
+    def showEvent(self, event: Any) -> None:
+        """The panel has come into sight."""
+        self.fill()
+        super().showEvent(event)
+
+    def showPopup(self) -> None:
+        """The list is opened."""
+        self.fill()
+        super().showPopup()
 
 
 def _same(a: Any, b: Any) -> bool:

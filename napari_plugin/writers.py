@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from organoseg.core import DataError, atomic_write, write_text
+from organoseg.core import DataError, write_text
 
 from .conversion import KEY, instances_of, pixel_size
 
@@ -39,26 +39,14 @@ def write_label_tiff(path: str | Path, data: Any, state: dict[str, Any]) -> list
 
     DataError on labels that are not whole numbers from 0.
     """
-    import tifffile
+    from organoseg.io.label_tiff import write_label_image
 
     labels = _whole(data, state)
     path = Path(path)
     wide = bool(labels.size) and int(labels.max()) > np.iinfo(np.uint16).max
     size = pixel_size(state.get("scale") or (1.0, 1.0), state.get("units"))
-    options: dict[str, Any] = {}
-    if size is not None:
-        # Pixels per cm for wide labels, which ImageJ's own TIFF variant cannot hold; else per µm.
-        unit = 1e4 if wide else 1.0
-        options["resolution"] = (unit / size[1], unit / size[0])
-        if wide:
-            options["resolutionunit"] = "CENTIMETER"
     flat = labels.reshape(-1, *labels.shape[-2:]) if labels.ndim > 2 else labels
-    axes = "TYX" if labels.ndim > 2 else "YX"
-    if not wide:
-        options |= {"imagej": True, "metadata": {"axes": axes, "unit": "um" if size else ""}}
-    with atomic_write(path) as handle:
-        pixels = flat.astype(np.uint32 if wide else np.uint16)
-        tifffile.imwrite(handle, pixels, compression="zlib", **options)
+    write_label_image(path, flat, size, wide)
     return [str(path), *_table_beside(path, state)]
 
 

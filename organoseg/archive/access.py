@@ -8,9 +8,10 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.chunk_reader import ChunkReader
 from organoseg.archive.manifest import ArrayRef
 from organoseg.archive.records import ImageRecord
+from organoseg.archive.tasks import Place, Task
 from organoseg.core import DataError
 
 

@@ -12,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.archive.catalogue import Catalogue
-from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.chunk_reader import ChunkReader
 from organoseg.archive.manifest import ArrayRef
 from organoseg.archive.records import ImageRecord
+from organoseg.archive.tasks import Place, Task
 from organoseg.core import Image
 
 #: Side (px) of the crops that are timed, how many, and the factor that is worth a word.

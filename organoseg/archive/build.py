@@ -21,6 +21,7 @@ from organoseg.archive.layout import (
     IMAGES,
     JOURNAL,
     image_path,
+    lock_of,
     partial_of,
 )
 from organoseg.archive.picture import Picture, identity
@@ -28,6 +29,8 @@ from organoseg.archive.tables import table
 from organoseg.archive.write_image import write_image
 from organoseg.core import DataError, RunError, UsageError, pixel_hash
 from organoseg.core.files import write_bytes
+from organoseg.core.folders import rename_folder
+from organoseg.core.locks import ProcessLock
 
 _SYNC_SECONDS = 30.0
 
@@ -128,8 +131,9 @@ class Build:
         # Its places are relative to it, so that it stays true under the final name.
         index_archive(self.root)
         # The name may only appear on disk after every chunk has.
+        self._journal.close()
         _sync()
-        self.root.rename(self.out)
+        rename_folder(self.root, self.out)
         (self.out / JOURNAL).unlink()
 
 
@@ -154,8 +158,8 @@ def open_build(out: Path, command: dict[str, Any] | None, chunk: int = CHUNK) ->
         try:
             root = partial_of(out)
             root.mkdir(parents=True, exist_ok=True)
+            stack.callback(_lock(out).release, remove=True)
             journal = stack.enter_context((root / JOURNAL).open("a+", encoding="utf-8"))
-            _lock(journal, out)
             build = _begin(out, journal, command, chunk)
             try:
                 yield build
@@ -240,19 +244,15 @@ def _shown(line: dict[str, Any]) -> str:
     return f"archive create {' '.join(command.get('sources', ['...']))}"
 
 
-def _lock(journal: IO[str], out: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(journal, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
+def _lock(out: Path) -> ProcessLock:
+    lock = ProcessLock(lock_of(out))
+    if not lock.take(needed=False):
         raise UsageError(
             "Another process is making this archive",
             where=out,
             remedy="Wait for it, or give another --out.",
-        ) from error
+        )
+    return lock
 
 
 def _sync() -> None:

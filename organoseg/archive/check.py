@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.archive.catalogue import Catalogue
-from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.chunk_reader import ChunkReader
 from organoseg.archive.damage import Finding, Kind, Report
 from organoseg.archive.listing import Listing, list_store
 from organoseg.archive.manifest import ArrayRef, Lost
 from organoseg.archive.records import ImageRecord
+from organoseg.archive.tasks import Place, Task
 from organoseg.archive.walk import Found, walk
 from organoseg.archive.write_image import levels
 from organoseg.core import DataError, pixel_hash

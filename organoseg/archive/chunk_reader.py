@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -19,47 +18,16 @@ from numpy.typing import NDArray
 from organoseg.archive.array_layout import ABSENT, ArrayLayout, UnknownLayout, parse_layout
 from organoseg.archive.byte_store import ByteStore, LocalBytes, RemoteBytes, is_remote, local_path
 from organoseg.archive.manifest import ArrayRef, Lost
-from organoseg.archive.projection import ZMode, project
+from organoseg.archive.projection import project
 from organoseg.archive.remote_cache import CachedBytes, CacheSettings
+from organoseg.archive.tasks import Pixels, Place, Reply, Task
 from organoseg.archive.zarr_chunks import ZarrChunks
 from organoseg.core import MissingPartError, UsageError
 
 Accelerator = Literal["zarr", "zarrs"]
-Pixels = NDArray[Any]
 _Chunk = tuple[int, ...]
 # Layouts and shard indices kept at hand: an archive may have a million of them.
 _LAYOUTS, _INDICES = 1024, 4096
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A window (px) of one time and channel, seen through the focus planes ``zs``."""
-
-    t: int
-    c: int
-    zs: tuple[int, ...]
-    y: int
-    x: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """Windows of one array; ``avoid``: names of chunks known to be lost."""
-
-    array: ArrayRef
-    places: tuple[Place, ...]
-    z: ZMode = "best"
-    avoid: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, eq=False)
-class Reply:
-    """For each window its pixels (height, width) as stored, or None; and the chunks newly found lost."""
-
-    pixels: list[Pixels | None]
-    lost: list[Lost] = field(default_factory=list)
 
 
 class Unreadable(Exception):

@@ -25,12 +25,13 @@ from organoseg.archive.catalogue import (
     probe_middle,
     probe_of_middle,
 )
-from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.chunk_reader import ChunkReader
 from organoseg.archive.home import kept_name, place_of
 from organoseg.archive.listing import Listing, list_store
 from organoseg.archive.manifest import ArrayRef
 from organoseg.archive.records import IMAGE_COLUMNS, ImageRecord, image_record, image_row
 from organoseg.archive.statistics import cell_statistics, level_for
+from organoseg.archive.tasks import Place, Task
 from organoseg.archive.walk import walk
 from organoseg.core import DataError, Intensity, RunError, pixel_hash
 

@@ -65,6 +65,11 @@ def partial_of(out: Path) -> Path:
     return out.parent / f".{out.name}.partial"
 
 
+def lock_of(out: Path) -> Path:
+    """What whoever makes the archive ``out`` holds meanwhile; beside it, so that the folder can be renamed."""
+    return out.parent / f".{out.name}.lock"
+
+
 def image_path(number: int) -> str:
     """Path of the image's group in the archive."""
     return f"{IMAGES}/{number:08d}"

@@ -13,10 +13,11 @@ from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing import get_all_start_methods, get_context, parent_process
-from typing import Any
 
-from organoseg.archive.chunk_reader import ChunkReader, Reply, Task
+from organoseg.archive.chunk_reader import ChunkReader
+from organoseg.archive.tasks import Reply, Task
 from organoseg.core import RunError
+from organoseg.core.closing import Closing
 
 _reader: ChunkReader | None = None
 
@@ -42,7 +43,7 @@ def _work(task: Task) -> Reply:
     return _reader.read(task)
 
 
-class ReadAhead:
+class ReadAhead(Closing):
     """Does tasks in the background.
 
     ``workers``: processes; 0 for threads of this one, as many as it may use cores. Close it, or use it in ``with``.
@@ -79,12 +80,6 @@ class ReadAhead:
     def close(self) -> None:
         """Drop what has not begun, and end the workers."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> ReadAhead:
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self.close()
 
 
 def cores() -> int:

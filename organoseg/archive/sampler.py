@@ -9,20 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from organoseg.archive.blocks import Block, Blocks, Window
-from organoseg.archive.chunk_reader import (
-    Accelerator,
-    ChunkReader,
-    Pixels,
-    Place,
-    Reply,
-    Task,
-    check_accelerator,
-)
+from organoseg.archive.chunk_reader import Accelerator, ChunkReader, check_accelerator
 from organoseg.archive.draws import Draws, make_draws
 from organoseg.archive.manifest import Lost, Manifest, PlaneKey
 from organoseg.archive.projection import ZMode, check_mode, intensity_of
 from organoseg.archive.read_ahead import ReadAhead
 from organoseg.archive.remote_cache import CacheSettings
+from organoseg.archive.tasks import Pixels, Place, Reply, Task
 from organoseg.core import DataError, Intensity, UsageError
 
 if TYPE_CHECKING:

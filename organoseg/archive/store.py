@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.chunk_reader import ChunkReader
 from organoseg.archive.entry import Entry, Pixels, Progress, fill, window
 from organoseg.archive.layout import (
     DUPLICATES,
@@ -22,6 +22,7 @@ from organoseg.archive.layout import (
 )
 from organoseg.archive.manifest import ArrayRef
 from organoseg.archive.tables import rows_of
+from organoseg.archive.tasks import Place, Task
 from organoseg.core import DataError, Image, pixel_hash
 from organoseg.core.files import read_json
 

@@ -12,10 +12,11 @@ from typing import Any, Literal
 import numpy as np
 
 from organoseg.archive.byte_store import is_remote, local_path
-from organoseg.archive.chunk_reader import ChunkReader, Place, Task
+from organoseg.archive.chunk_reader import ChunkReader
 from organoseg.archive.layout import AXES
 from organoseg.archive.manifest import ArrayRef, Lost
 from organoseg.archive.picture import Picture, Pixels, Position
+from organoseg.archive.tasks import Place, Task
 from organoseg.core import DataError
 from organoseg.io.grey import supported
 

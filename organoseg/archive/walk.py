@@ -4,26 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
-
-import numpy as np
 
 from organoseg.archive.listing import Listing
 from organoseg.archive.records import ImageRecord
+from organoseg.archive.stored_array import NoPicture, StoredArray, array_v2, array_v3
 
 _AXES = "tczyx"
 _UNITS = {"micrometer": 1.0, "nanometer": 1e-3, "millimeter": 1e3, "µm": 1.0, "um": 1.0}
-_CHECKS = {
-    "crc32c",
-    "crc32",
-    "fletcher32",
-    "adler32",
-    "zlib",
-    "gzip",
-    "numcodecs.crc32",
-    "numcodecs.zlib",
-}
 #: Side of a cell (px) where chunks are larger than `_LARGEST`.
 _CELL, _LARGEST = 512, 1024
 
@@ -40,21 +29,6 @@ class Found:
     problems: list[tuple[str, str]] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     kind: str = "zarr"
-
-
-@dataclass(frozen=True)
-class _Array:
-    shape: tuple[int, ...]
-    dtype: str
-    chunks: tuple[int, ...]
-    shards: tuple[int, ...] | None
-    codec: str
-    checksummed: bool
-    names: tuple[str | None, ...]
-
-
-class _Bad(Exception):
-    """What is wrong with one image."""
 
 
 def walk(listing: Listing) -> Found:
@@ -83,14 +57,14 @@ def walk(listing: Listing) -> Found:
             try:
                 image = _image(path, attrs, inner, scale, arrays, groups, listing.url)
                 _add(found, image, attrs, listing, folders)
-            except (_Bad, KeyError, TypeError, ValueError, AttributeError) as error:
+            except (NoPicture, KeyError, TypeError, ValueError, AttributeError) as error:
                 found.problems.append((path, f"metadata: {error}"))
     for path in sorted(set(arrays) - claimed):
         if _is_label(path, {}) or "/tables/" in f"/{path}/":
             continue
         try:
             _add(found, _bare(path, arrays[path], groups, listing.url), {}, listing, folders)
-        except _Bad as error:
+        except NoPicture as error:
             found.problems.append((path, str(error)))
     return found
 
@@ -102,9 +76,11 @@ def _kind(groups: dict[str, dict[str, Any]]) -> str:
 
 def _nodes(
     listing: Listing,
-) -> tuple[dict[str, _Array], dict[str, dict[str, Any]], list[tuple[str, str]], dict[str, str]]:
+) -> tuple[
+    dict[str, StoredArray], dict[str, dict[str, Any]], list[tuple[str, str]], dict[str, str]
+]:
     digests: dict[str, str] = {}
-    arrays: dict[str, _Array] = {}
+    arrays: dict[str, StoredArray] = {}
     groups: dict[str, dict[str, Any]] = {}
     problems: list[tuple[str, str]] = []
     for key in listing.keys:
@@ -116,19 +92,19 @@ def _nodes(
             digests[key] = hashlib.sha256(raw).hexdigest()
             data = json.loads(raw)
             if not isinstance(data, dict):
-                raise _Bad("not an object")
+                raise NoPicture("not an object")
             if name == ".zattrs":
                 groups.setdefault(path, {}).update(data)
             elif name == ".zgroup":
                 groups.setdefault(path, {})
             elif name == ".zarray":
-                arrays[path] = _array_v2(data)
+                arrays[path] = array_v2(data)
             elif data.get("node_type") == "array":
-                arrays[path] = _array_v3(data)
+                arrays[path] = array_v3(data)
             else:
                 groups[path] = dict(data.get("attributes") or {})
         except (
-            _Bad,
+            NoPicture,
             ValueError,
             KeyError,
             TypeError,
@@ -141,71 +117,21 @@ def _nodes(
     return arrays, {p: a for p, a in groups.items() if p not in arrays}, problems, digests
 
 
-def _array_v3(data: dict[str, Any]) -> _Array:
-    if not isinstance(data["data_type"], str):
-        raise _Bad(f"data type {data['data_type']} is no picture")
-    chunks = tuple(data["chunk_grid"]["configuration"]["chunk_shape"])
-    codecs, shards = data["codecs"], None
-    if codecs[0]["name"] == "sharding_indexed":
-        shards, chunks = chunks, tuple(codecs[0]["configuration"]["chunk_shape"])
-        codecs = codecs[0]["configuration"]["codecs"]
-    names = [str(codec["name"]) for codec in codecs if codec["name"] != "bytes"]
-    zstd = any(
-        c["name"] == "zstd" and (c.get("configuration") or {}).get("checksum") for c in codecs
-    )
-    if zstd:
-        names = [f"{n}+checksum" if n == "zstd" else n for n in names]
-    return _checked(
-        data["shape"], data["data_type"], chunks, shards, names,
-        zstd or bool(_CHECKS & set(names)), tuple(data.get("dimension_names") or ()),
-    )  # fmt: skip
-
-
-def _array_v2(data: dict[str, Any]) -> _Array:
-    if not isinstance(data["dtype"], str):
-        raise _Bad("a record type is no picture")
-    parts = [
-        *(data.get("filters") or []),
-        *([data["compressor"]] if data.get("compressor") else []),
-    ]
-    names = [str(part["id"]) for part in parts]
-    zstd = any(p["id"] == "zstd" and p.get("checksum") for p in parts)
-    return _checked(
-        data["shape"], data["dtype"], data["chunks"], None, names, zstd or bool(_CHECKS & set(names)), ()
-    )  # fmt: skip
-
-
-def _checked(
-    shape: Any, dtype: str, chunks: Any, shards: Any, names: list[str], checked: bool, dims: Any
-) -> _Array:
-    try:
-        kind = np.dtype(dtype)
-    except TypeError as error:
-        raise _Bad(f"data type {dtype} is no picture") from error
-    if kind.kind not in "buif":
-        raise _Bad(f"data type {dtype} is no picture")
-    shape, chunks = tuple(map(int, shape)), tuple(map(int, chunks))
-    if len(shape) != len(chunks) or min(chunks, default=1) < 1:
-        raise _Bad(f"shape {shape} and chunks {chunks} do not fit")
-    codec = " + ".join(names) or "none"
-    return _Array(shape, kind.name, chunks, shards and tuple(shards), codec, checked, dims)
-
-
 def _image(
     path: str, attrs: dict[str, Any], inner: dict[str, Any], scale: Any,
-    arrays: dict[str, _Array], groups: dict[str, dict[str, Any]], url: str,
+    arrays: dict[str, StoredArray], groups: dict[str, dict[str, Any]], url: str,
 ) -> ImageRecord:  # fmt: skip
     if not isinstance(scale, dict) or not scale.get("datasets"):
-        raise _Bad("multiscales names no arrays")
+        raise NoPicture("multiscales names no arrays")
     paths = [_join(path, str(data["path"])) for data in scale["datasets"]]
     absent = [p for p in paths if p not in arrays]
     if paths[0] in absent:
-        raise _Bad(f"level {paths[0]} is missing or unusable")
+        raise NoPicture(f"level {paths[0]} is missing or unusable")
     levels = [p for p in paths if p not in absent]
     full = arrays[paths[0]]
     axes = [a if isinstance(a, str) else str(a["name"]) for a in scale.get("axes") or _AXES]
     if [len(arrays[p].shape) for p in levels] != [len(axes)] * len(levels):
-        raise _Bad(f"axes {''.join(axes)} do not fit shape {full.shape}")
+        raise NoPicture(f"axes {''.join(axes)} do not fit shape {full.shape}")
     ours = attrs.get("organoseg")
     ours = ours if isinstance(ours, dict) else {}
     fields, group = _place(path, groups, url)
@@ -217,9 +143,9 @@ def _image(
     )  # fmt: skip
 
 
-def _bare(path: str, array: _Array, groups: dict[str, Any], url: str) -> ImageRecord:
+def _bare(path: str, array: StoredArray, groups: dict[str, Any], url: str) -> ImageRecord:
     if len(array.shape) < 2:
-        raise _Bad(f"an array of shape {array.shape} is no picture: it needs y and x")
+        raise NoPicture(f"an array of shape {array.shape} is no picture: it needs y and x")
     named = "".join(str(n).lower() for n in array.names if n)
     axes = named if len(named) == len(array.shape) else _AXES[-len(array.shape) :]
     fields, group = _place(path, groups, url)
@@ -229,12 +155,19 @@ def _bare(path: str, array: _Array, groups: dict[str, Any], url: str) -> ImageRe
 
 
 def _record(
-    array: _Array, axes: str, path: str, name: str, group: str, levels: Any, size: Any, fields: Any
+    array: StoredArray,
+    axes: str,
+    path: str,
+    name: str,
+    group: str,
+    levels: Any,
+    size: Any,
+    fields: Any,
 ) -> ImageRecord:
     if len(set(axes)) != len(axes) or set(axes) - set(_AXES) or not {"y", "x"} <= set(axes):
-        raise _Bad(f"axes {axes!r} are not letters of tczyx with y and x")
+        raise NoPicture(f"axes {axes!r} are not letters of tczyx with y and x")
     if len(axes) != len(array.shape) or min(array.shape) < 1:
-        raise _Bad(f"shape {array.shape} holds no pixels")
+        raise NoPicture(f"shape {array.shape} holds no pixels")
     tile = max(array.chunks[axes.index("y")], array.chunks[axes.index("x")])
     return ImageRecord(
         0, 0, path, name, group, axes, array.shape, array.dtype, array.chunks, array.shards,
@@ -279,10 +212,8 @@ def _pixel_size(scale: dict[str, Any], axes: list[str]) -> tuple[float, float] |
 def _add(
     found: Found, image: ImageRecord, attrs: dict[str, Any], listing: Listing, folders: dict[str, list[str]]
 ) -> None:  # fmt: skip
-    from dataclasses import replace
-
     tops = {level.rpartition("/")[0] if attrs else level for level, _ in image.levels}
-    keys = [k for top in {*tops, *(p for p, _ in image.levels)} for k in _keys(folders, top)]
+    keys = [k for top in {*tops, *(p for p, _ in image.levels)} for k in folders.get(top, [])]
     found.images.append(replace(image, signature=listing.signature(keys)))
     ours = attrs.get("organoseg")
     if isinstance(ours, dict) and isinstance(ours.get("pixel_hashes"), dict):
@@ -300,10 +231,6 @@ def _folders(listing: Listing) -> dict[str, list[str]]:
             folder = folder.rpartition("/")[0]
         out.setdefault(folder, []).append(key)
     return out
-
-
-def _keys(folders: dict[str, list[str]], node: str) -> list[str]:
-    return folders.get(node, [])
 
 
 def _is_label(path: str, inner: dict[str, Any]) -> bool:

@@ -77,9 +77,14 @@ def _add_open(actions: Any) -> None:
         "--second",
         type=Path,
         metavar="RUN",
-        help="predictions of another model (the teacher): differences come first",
+        help="predictions of another model (the teacher): where the two differ counts more",
     )
-    parser.add_argument("--order", choices=("ranked", "random"), default="ranked")
+    parser.add_argument(
+        "--order",
+        choices=("ranked", "doubtful", "random"),
+        default="ranked",
+        help="ranked: those that stand for most come first (default); doubtful: those with most faults; random",
+    )
     parser.add_argument(
         "--random-share",
         type=score,

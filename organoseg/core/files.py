@@ -40,7 +40,7 @@ def atomic_write(path: PathLike) -> Iterator[BinaryIO]:
             handle.flush()
             os.fsync(handle.fileno())
         os.replace(partial, target)  # noqa: PTH105 (one call to fail in tests)
-        _sync_folder(target.parent)
+        sync_folder(target.parent)
     except OSError as error:
         # Errors that name another file are the block's own affair.
         named = error.filename
@@ -65,7 +65,7 @@ def remove_partial(folder: PathLike) -> None:
             path.unlink(missing_ok=True)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Make a rename in `folder` survive a power cut, where the file system can."""
     if os.name == "nt":
         return

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from organoseg.core import RunError
+from organoseg.distill.descent import Branch, Descent, Report, Trace
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target
-
-Trace = Callable[[str], None]
 
 
 @dataclass(frozen=True)
@@ -41,16 +38,6 @@ class Rules:
     average_decay: float = 0.99
 
 
-@dataclass
-class Report:
-    """What one step did."""
-
-    losses: dict[str, float] = field(default_factory=dict)
-    total: float = 0.0
-    gradient: float = 0.0
-    pseudo: list[Target] = field(default_factory=list)
-
-
 class Iteration:
     """The order of one step, and nothing else: where batches come from and what is logged is the loop's matter.
 
@@ -58,8 +45,10 @@ class Iteration:
     ----------
     student, teacher
         Two engines of one kind. The teacher never trains.
-    backward
-        Called with the loss; the loop's accelerator puts its scaling there.
+    backward, autocast
+        Of a descent in one part and one process; not used where ``descent`` is given.
+    descent
+        How the loss becomes a step.
     trace
         Called with the name of each part as it happens; for tests.
     """
@@ -75,12 +64,16 @@ class Iteration:
         average: Segmenter | None = None,
         backward: Callable[[Tensor], Any] = torch.Tensor.backward,
         autocast: Callable[[], Any] = nullcontext,
+        descent: Descent | None = None,
         trace: Trace = lambda part: None,
     ) -> None:
         self.student, self.teacher = student, teacher
         self.optimiser, self.labeller, self.rules = optimiser, labeller, rules
         self.average = average
-        self._backward, self._autocast, self._trace = backward, autocast, trace
+        self._descend = descent or Descent(
+            rules.clip, backward=backward, autocast=autocast, trace=trace
+        )
+        self._trace = trace
 
     def __call__(
         self,
@@ -118,30 +111,11 @@ class Iteration:
             self._trace("teacher.label")
             pseudo = self.labeller(self.teacher, weak)
             report.pseudo = pseudo
-        with self._autocast():
-            loss = self._supervised(pixels, targets, report)
-            if distils:
-                loss = loss + self._unsupervised(strong, pseudo, report)
-        self._descend(loss, report)
+        branches = [Branch("labelled", pixels, targets)]
+        if distils:
+            branches.append(Branch("unlabelled", strong, pseudo, self.rules.unlabelled_weight))
+        self._descend(self.student, self.optimiser, branches, report)
         return report
-
-    def _descend(self, loss: Tensor, report: Report) -> None:
-        report.total = float(loss.detach())
-        if not math.isfinite(report.total):
-            raise RunError(
-                f"the loss is {report.total}",
-                remedy="Lower training.learning_rate, or look for broken images; the last checkpoint is whole.",
-            )
-        self._trace("backward")
-        self.optimiser.zero_grad(set_to_none=True)
-        self._backward(loss)
-        self._trace("clip")
-        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
-        report.gradient = float(nn.utils.clip_grad_norm_(trained, self.rules.clip))
-        if not math.isfinite(report.gradient):
-            raise RunError("the gradient is not finite", remedy="Lower training.learning_rate.")
-        self._trace("step")
-        self.optimiser.step()
 
     def update_teacher(self, phase: Phase, switching: bool) -> None:
         """Frozen in burn-in, the student's copy at the switch, a moving average after it."""
@@ -163,15 +137,3 @@ class Iteration:
         if not isinstance(segmenter, nn.Module):
             raise TypeError("an engine must be a torch module to be trained")
         return segmenter
-
-    def _supervised(self, pixels: Tensor, targets: list[Target], report: Report) -> Tensor:
-        self._trace("student.labelled")
-        terms = self.student.losses(pixels, targets)
-        report.losses |= {f"labelled/{k}": float(v.detach()) for k, v in terms.items()}
-        return torch.stack(list(terms.values())).sum()
-
-    def _unsupervised(self, strong: Tensor, targets: list[Target], report: Report) -> Tensor:
-        self._trace("student.unlabelled")
-        terms = self.student.losses(strong, targets)
-        report.losses |= {f"unlabelled/{k}": float(v.detach()) for k, v in terms.items()}
-        return self.rules.unlabelled_weight * torch.stack(list(terms.values())).sum()

@@ -20,13 +20,19 @@ def area_shift(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
     return float(np.abs(left - right).max())
 
 
+def _areas(target: Target) -> NDArray[np.float64]:
+    """px of what a target teaches; its grid may be coarser than the image."""
+    taught = target.instances.areas[~target.ignored]
+    return taught.astype(np.float64) * target.stride**2
+
+
 class Monitor:
     """Collects the pseudo-labels of some steps and says what they are like."""
 
     def __init__(self, labelled: Sequence[Target]) -> None:
         taught = [t.instances.select(~t.ignored) for t in labelled]
         self.density = float(np.mean([len(i) for i in taught]))
-        self._areas = np.concatenate([i.areas for i in taught]).astype(np.float64)
+        self._areas = np.concatenate([_areas(t) for t in labelled])
         self._seen: list[Target] = []
 
     def see(self, targets: Sequence[Target]) -> None:
@@ -44,7 +50,7 @@ class Monitor:
             return {}
         kept = [t.instances.select(~t.ignored) for t in seen]
         scores = np.concatenate([k.scores for k in kept])
-        areas = np.concatenate([k.areas for k in kept]).astype(np.float64)
+        areas = np.concatenate([_areas(t) for t in seen])
         return {
             "kept": float(np.mean([len(k) for k in kept])),
             "certain": float(np.mean([t.confidence[~t.ignored].sum() for t in seen])),

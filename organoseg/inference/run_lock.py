@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 from organoseg.core import RunError, UsageError
 from organoseg.core.files import remove_partial
+from organoseg.core.locks import ProcessLock
 
 LOCK = ".lock"
 
@@ -17,8 +17,8 @@ LOCK = ".lock"
 def alone(out: Path) -> Iterator[None]:
     """Hold the folder of results; half-written files of killed runs are swept away first.
 
-    The system lets go of the lock when the process ends, however it ends. Where it knows no locks (some network
-    disks, Windows) nothing is held.
+    The system lets go of the lock when the process ends, however it ends. Where the disk knows no locks (some network
+    disks) nothing is held.
 
     Raises
     ------
@@ -27,33 +27,24 @@ def alone(out: Path) -> Iterator[None]:
     RunError
         The folder cannot be made or written.
     """
+    lock = ProcessLock(out / LOCK)
     try:
         out.mkdir(parents=True, exist_ok=True)
-        handle = (out / LOCK).open("wb")
+        alone_there = lock.take(needed=False)
     except OSError as error:
         raise RunError(
             f"the folder of results cannot be made or written: {error.strerror or error}",
             where=out,
             remedy="Check permissions, free space and the path.",
         ) from error
-    with handle:
-        _hold(handle, out)
-        remove_partial(out)  # what a kill left
-        yield
-
-
-def _hold(handle: IO[bytes], out: Path) -> None:
-    try:
-        import fcntl
-    except ImportError:
-        return
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
+    if not alone_there:
         raise UsageError(
             "another run is at work in this folder",
             where=out,
             remedy="Wait for it, or give another --out.",
-        ) from error
-    except OSError:
-        return  # this disk knows no locks
+        )
+    try:
+        remove_partial(out)  # what a kill left
+        yield
+    finally:
+        lock.release()

@@ -27,8 +27,6 @@ def write_labels(
     organoids cover, as in `Instances.render`. A label image cannot hold overlaps; an organoid that
     disappears wholly under others is named in a warning.
     """
-    import tifffile
-
     labels = instances.render(rule)
     hidden = hidden_in(instances, labels)
     if hidden:
@@ -39,6 +37,21 @@ def write_labels(
             stacklevel=2,
         )
     wide = bool(len(instances)) and int(instances.ids.max()) > np.iinfo(np.uint16).max
+    write_label_image(path, labels, pixel_size, wide)
+
+
+def write_label_image(
+    path: str | os.PathLike[str],
+    labels: NDArray[Any],
+    pixel_size: tuple[float, float] | None = None,
+    wide: bool = False,
+) -> None:
+    """Write a label image (H, W) or one of every frame (T, H, W), atomically: uint16, or uint32 where it is wide.
+
+    pixel_size: (y, x) in µm, kept where ImageJ reads it.
+    """
+    import tifffile
+
     options: dict[str, Any] = {}
     if pixel_size is not None:
         # Pixels per cm for wide labels, which ImageJ's own TIFF variant cannot hold; else per µm.
@@ -47,10 +60,10 @@ def write_labels(
         if wide:
             options["resolutionunit"] = "CENTIMETER"
     if not wide:
-        meta = {"axes": "YX", **({"unit": "um"} if pixel_size is not None else {})}
+        meta = {"axes": "TYX"[-labels.ndim :], **({"unit": "um"} if pixel_size is not None else {})}
         options.update(imagej=True, metadata=meta)
     with atomic_write(path) as handle:
-        pixels = labels if wide else labels.astype(np.uint16)
+        pixels = labels.astype(np.uint32 if wide else np.uint16, copy=False)
         tifffile.imwrite(handle, pixels, compression="zlib", **options)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import math
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import DataError
+from organoseg.core.closing import Closing
 from organoseg.core.image import AXES
 from organoseg.io.damage import decoding
 from organoseg.io.grey import grey, supported
@@ -25,7 +25,7 @@ from organoseg.io.tiff import (
 )
 
 
-class PagedTiff:
+class PagedTiff(Closing):
     """An open file: the same pixels, axes and pixel size as `TiffReader` gives, plane by plane.
 
     ``axes``: letters of TCZYX; ``shape``: their lengths; ``pixel_size``: (y, x) in µm or None. DataError naming the
@@ -105,14 +105,3 @@ class PagedTiff:
     def close(self) -> None:
         """Close the file."""
         self._tif.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import DataError, Image, MissingPartError
+from organoseg.core.closing import Closing
 from organoseg.core.image import AXES
 from organoseg.io.damage import decoding
 from organoseg.io.grey import grey, supported
@@ -26,7 +26,7 @@ READERS: Mapping[str, tuple[str, str]] = {
 _HERE = "synchronous"
 
 
-class VendorFile:
+class VendorFile(Closing):
     """An open file, of which one scene (a position, a well, an image of a project) is seen at a time.
 
     ``scenes``: their names; ``axes``: letters of TCZYX; ``shape``: their lengths; ``pixel_size``: (y, x) in µm or
@@ -86,17 +86,6 @@ class VendorFile:
         """Let the file go."""
         # Readers of bioio open the file for each plane and hold nothing but numbers in between.
         self._reader = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
 
 class VendorReader:

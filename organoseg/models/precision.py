@@ -36,3 +36,22 @@ def use_bf16(precision: str, device: torch.device) -> bool:
             f"unknown precision {precision!r}", where="precision", remedy="Use auto, fp32 or bf16."
         )
     return computes_bf16(device) if precision == "auto" else precision == "bf16"
+
+
+def training_precision(precision: str, device: torch.device) -> Literal["no", "bf16", "fp16"]:
+    """The word accelerate has for the number format of a training.
+
+    Raises
+    ------
+    UsageError
+        ``precision`` is unknown, or fp16 is asked of something that is no GPU of Nvidia or AMD.
+    """
+    if precision == "fp16":
+        if device.type != "cuda":
+            raise UsageError(
+                f"fp16 is for GPUs, and this run computes on {device.type}",
+                where="training.precision",
+                remedy="Use auto, fp32 or bf16.",
+            )
+        return "fp16"
+    return "bf16" if use_bf16(precision, device) else "no"

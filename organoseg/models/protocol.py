@@ -34,6 +34,10 @@ class CappedResultWarning(UserWarning):
         self.image = image
 
 
+class CrowdedTargetWarning(UserWarning):
+    """A training image holds more organoids than the engine can learn from at once."""
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """What one training image should produce, and how far to trust each part of it.
@@ -108,9 +112,10 @@ class Segmenter(Protocol):
     ``pixels`` are grey images as float32 tensors (B, 1, H, W), normalised by
     :func:`organoseg.core.normalised`. H and W are free; the engine pads as it needs.
 
-    Two attributes are optional. ``normaliser``, a callable that a loop over several processes sets, maps the number
-    of masks (float32 scalar tensor) that this process' batch teaches to what its sums are divided by: the mean over
-    the processes, at least 1. ``gradient_checkpointing``, a bool: spare memory by computing activations twice.
+    Some attributes are optional. ``normaliser``, a callable that a loop over several processes sets, maps what this
+    process' sums are divided by (a float32 tensor of any shape, such as the number of masks its batch teaches) to its
+    mean over the processes, elementwise. ``gradient_checkpointing``, a bool: spare memory by computing activations
+    twice. ``stride``, an int: windows over an image begin at multiples of it (px), 32 where it is absent.
     """
 
     max_instances: int

@@ -16,6 +16,7 @@ from organoseg.models.statistics import LabelStatistics
 ENGINES: dict[str, str] = {
     "compact": "organoseg.models.compact.build:build",
     "detectron2": "organoseg.models.detectron2.build:build",
+    "mask2former": "organoseg.models.mask2former.build:build",
 }
 
 

@@ -18,8 +18,9 @@ from typing import Any
 
 import tifffile
 
-from organoseg.core import DataError, RunError, UsageError, atomic_write, write_json
+from organoseg.core import DataError, UsageError, atomic_write, write_json
 from organoseg.core.files import read_json
+from organoseg.core.folders import atomic_folder
 from organoseg.review.history import Entry, History
 from organoseg.review.journal import read_journal
 from organoseg.review.pictures import Reader
@@ -92,24 +93,11 @@ def unpack(bundle: Path | str, folder: Path | str) -> Project:
         raise UsageError(
             "There is something there already", where=folder, remedy="Give a new folder."
         )
-    made = folder.parent / f".tmp-{secrets.token_hex(8)}"
-    try:
-        made.mkdir(parents=True)
+    with atomic_folder(folder) as made:
         _extract(Path(bundle), made)
         _settle(made, folder)
         project = Project.open(made)
         read_journal(project.journal_path, project.id)
-        if folder.exists():
-            folder.rmdir()
-        made.rename(folder)
-    except OSError as error:
-        raise RunError(
-            f"The bundle cannot be unpacked: {error.strerror or error}",
-            where=folder,
-            remedy="Check free space, permissions and the path.",
-        ) from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
     return Project.open(folder)
 
 
@@ -127,16 +115,22 @@ def _settle(made: Path, folder: Path) -> None:
 
 def _extract(path: Path, folder: Path) -> None:
     try:
-        with zipfile.ZipFile(path) as bundle:
+        source = path.open("rb")
+    except FileNotFoundError as error:
+        raise DataError("There is no such file", where=path, remedy="Check the path") from error
+    except OSError as error:
+        raise DataError(
+            f"The bundle cannot be read: {error.strerror}", where=path, remedy="Check permissions."
+        ) from error
+    try:
+        with source, zipfile.ZipFile(source) as bundle:
             members = bundle.infolist()
             _check_members(path, members)
             for member in members:
                 target = folder / member.filename
                 target.parent.mkdir(exist_ok=True)
-                with bundle.open(member) as source, target.open("xb") as sink:
-                    shutil.copyfileobj(source, sink, _CHUNK)
-    except FileNotFoundError as error:
-        raise DataError("There is no such file", where=path, remedy="Check the path") from error
+                with bundle.open(member) as part, target.open("xb") as sink:
+                    shutil.copyfileobj(part, sink, _CHUNK)
     except (
         zipfile.BadZipFile,
         zlib.error,

@@ -5,14 +5,14 @@ from __future__ import annotations
 import datetime
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from organoseg.archive import Archive
-from organoseg.core import DataError, Instances, RunError, UsageError, read_json, write_json
+from organoseg.core import DataError, Instances, UsageError, read_json, write_json
+from organoseg.core.folders import atomic_folder
 from organoseg.dataset.groups import GroupRule
 from organoseg.io import find_images, write_instances
 from organoseg.io.coco_json import parse_coco_instances
@@ -166,6 +166,7 @@ def _found(
             p.key,
             ours.get(p.key, Instances.empty(p.shape)),
             None if second is None else theirs.get(p.key, Instances.empty(p.shape)),
+            p.look,
         )
         for p in pictures
     ]
@@ -216,9 +217,7 @@ def _write(
 
     project = secrets.token_hex(16)
     by_key = {p.key: p for p in with_found(pictures, {t.image for t in queue if t.random})}
-    made = folder.parent / f".tmp-{secrets.token_hex(8)}"
-    try:
-        made.mkdir(parents=True)
+    with atomic_folder(folder) as made:
         for key, instances in found.items():
             if len(instances):
                 classes = settings["classes"]
@@ -245,17 +244,6 @@ def _write(
             ],
         }
         write_json(made / PROJECT, facts, indent=None)
-        if folder.exists():
-            folder.rmdir()
-        made.rename(folder)
-    except OSError as error:
-        raise RunError(
-            f"The project cannot be made: {error.strerror or error}",
-            where=folder,
-            remedy="Check free space, permissions and the path.",
-        ) from error
-    finally:
-        shutil.rmtree(made, ignore_errors=True)
 
 
 def _now() -> str:

@@ -7,9 +7,8 @@ import os
 import platform
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from organoseg.core.files import write_text
+from organoseg.core.locks import ProcessLock
 
 LOCK, HOLDER = "lock", "lock-holder.txt"
 
@@ -18,14 +17,12 @@ class ProjectLock:
     """The right to write into a project. The system takes it back when its holder ends, however suddenly."""
 
     def __init__(self, folder: Path) -> None:
-        self._lock = FileLock(Path(folder) / LOCK)
+        self._lock = ProcessLock(Path(folder) / LOCK)
         self._holder = Path(folder) / HOLDER
 
     def take(self, reviewer: str) -> bool:
-        """Take it, or say that another one has it. OSError when the folder cannot be written to."""
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
+        """Take it, or say that another one has it. OSError when the folder cannot be written to or locked."""
+        if not self._lock.take():
             return False
         now = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M")
         write_text(
@@ -42,6 +39,6 @@ class ProjectLock:
 
     def release(self) -> None:
         """Give it back."""
-        if self._lock.is_locked:
+        if self._lock.held:
             self._holder.unlink(missing_ok=True)
             self._lock.release()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from organoseg.archive import Archive
 from organoseg.archive.entry import planes
 from organoseg.core import DataError, Image, OrganosegError, pixel_hash
 from organoseg.io import find_images, read_image
+from organoseg.review.coverage import grey_look
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,8 @@ class Picture:
     """One image of a project.
 
     key: hash of its pixels, by which it is known wherever it lies; name: as results call it; group: what
-    stays on one side of a split; shape: (H, W) in px; pixel_size: (height, width) in µm, where it is known.
+    stays on one side of a split; shape: (H, W) in px; pixel_size: (height, width) in µm, where it is known; look: what
+    its greys are like (`coverage.grey_look`), where they were read.
     """
 
     key: str
@@ -39,6 +41,7 @@ class Picture:
     pixel_size: tuple[float, float] | None
     place: Place
     random: bool = False
+    look: tuple[float, ...] = field(default=(), compare=False)
 
     @property
     def path(self) -> Path:
@@ -69,8 +72,9 @@ def pictures_of_files(
 
 def _picture(plane: Image, place: Place) -> Picture:
     return Picture(
-        pixel_hash(plane.plane()), plane.name, plane.group, plane.shape, plane.pixel_size, place
-    )
+        pixel_hash(plane.plane()), plane.name, plane.group, plane.shape, plane.pixel_size, place,
+        look=grey_look(plane.plane()),
+    )  # fmt: skip
 
 
 def pictures_of_archive(archive: Archive) -> list[Picture]:

@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import Instances, UsageError
+from organoseg.review.coverage import content_look, covering_order
 
-Order = Literal["ranked", "random"]
+Order = Literal["ranked", "doubtful", "random"]
 ORDERS: tuple[Order, ...] = get_args(Order)
 Values = NDArray[np.float64]
 
@@ -25,11 +26,15 @@ _TOLD = 0.3
 
 @dataclass(frozen=True, eq=False)
 class Found:
-    """What a model found in one image, and what a second one (the teacher, or the student) found there."""
+    """What a model found in one image, and what a second one (the teacher, or the student) found there.
+
+    look: what the image's greys are like (`coverage.grey_look`), of all images or of none.
+    """
 
     key: str
     instances: Instances
     second: Instances | None = None
+    look: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -66,7 +71,9 @@ def make_queue(
 ) -> list[Turn]:
     """All images in the order of review.
 
-    "ranked": first what most needs a person, by the mean priority of an image's organoids. Every
+    "ranked": every beginning of the queue stands for all images, and the more for those that the model doubts
+    (`coverage.covering_order`): what is learnt from it helps most. "doubtful": first what most needs a person, by the
+    mean priority of an image's organoids: finds faults fastest, but is no good sample to learn from. In both, every
     1 / ``random_share``-th turn is drawn at random from *all* images, so that the random ones met so far are a fair
     sample at any moment.
     "random": a random order; every turn is a fair sample. The same for one seed.
@@ -83,10 +90,8 @@ def make_queue(
         return [_drawn(turns[i]) for i in shuffled]
     drawn = shuffled[: int(np.ceil(random_share * len(turns)))]
     chosen = set(drawn)
-    # sorted() is stable: equal priorities stay in the order of the files.
-    ranked = sorted(
-        (i for i in range(len(turns)) if i not in chosen), key=lambda i: -turns[i].priority
-    )
+    preferred = _covering(found, turns) if order == "ranked" else _doubtful(turns)
+    ranked = [i for i in preferred if i not in chosen]
     queue: list[Turn] = []
     owed = 0.0
     while drawn or ranked:
@@ -97,6 +102,16 @@ def make_queue(
         elif ranked:
             queue.append(turns[ranked.pop(0)])
     return queue
+
+
+def _doubtful(turns: Sequence[Turn]) -> list[int]:
+    # sorted() is stable: equal priorities stay in the order of the files.
+    return sorted(range(len(turns)), key=lambda i: -turns[i].priority)
+
+
+def _covering(found: Sequence[Found], turns: Sequence[Turn]) -> list[int]:
+    looks = [(*content_look(item.instances), *item.look) for item in found]
+    return covering_order(looks, np.array([turn.priority for turn in turns]))
 
 
 def _drawn(turn: Turn) -> Turn:

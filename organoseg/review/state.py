@@ -107,7 +107,7 @@ def _check_there(number: int, there: bool, change: Change) -> None:
 class ImageState:
     """The organoids of one image by id, and whether a person said that none is missing.
 
-    ``seen``: how often it was changed, so that a view knows when to draw anew. ``first_free``: the next new id.
+    ``version``: how often it was changed, so that a view knows when to draw anew. ``first_free``: the next new id.
     """
 
     shape: Shape

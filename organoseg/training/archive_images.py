@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -17,18 +19,20 @@ from organoseg.archive.remote_cache import CacheSettings
 from organoseg.archive.sampler import Sample, Sampler
 from organoseg.core import DataError, Image, UsageError
 from organoseg.distill.pool import Picture
-from organoseg.distill.views import WEAK, Geometry, Photometry, change_light, take_crop
-from organoseg.training.feed import UNLABELLED, UnlabelledBatch
+from organoseg.distill.views import WEAK, Geometry, Light, change_light, take_crop
+from organoseg.training.feed import UNLABELLED, WHOLE, Share, UnlabelledBatch
 from organoseg.training.recipe import Data, Sampling
 from organoseg.training.unlabelled import named, no_such_name
 
 Pixels = NDArray[np.float32]
 #: A plane up to this side (px) is a picture; of a larger one a window of `WINDOW` px is.
-WHOLE, WINDOW = 1024, 768
+WHOLE_PLANE, WINDOW = 1024, 768
 #: Numbers of the stream between the first pictures of two parts: more than any part has.
 PART = 1 << 40
 #: So many pictures in vain for each that is wanted, and the archive has no others.
 PATIENCE = 20
+#: Threads that make views of the pictures of a batch, one for every four cores.
+MOST_VIEWERS = 4
 
 
 class ArchiveImages:
@@ -43,6 +47,7 @@ class ArchiveImages:
         sampling: Sampling | None = None,
     ) -> None:
         chosen = sampling or Sampling()
+        self._given = manifest, seed, geometry, exclude, chosen
         settings: dict[str, Any] = {
             "seed": seed,
             "exclude": exclude,
@@ -54,7 +59,9 @@ class ArchiveImages:
         }
         side = window_side(geometry)
         self.crops = Sampler(manifest, crop=side, **settings)
-        self._pictures = Sampler(manifest, crop=WINDOW, whole=WHOLE, crops_per_read=1, **settings)
+        self._pictures = Sampler(
+            manifest, crop=WINDOW, whole=WHOLE_PLANE, crops_per_read=1, **settings
+        )
         self._seed, self._workers = seed, chosen.workers
         self._names = {a.image: a.name for a in manifest.arrays}
         self.identity = _identity(manifest, exclude)
@@ -86,6 +93,10 @@ class ArchiveImages:
                 raise no_such_name(path, data.prefer)
         return cls(manifest, seed, geometry, catalogue.matches(measured), sampling)
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Processes that make batches open the archive for themselves."""
+        return ArchiveImages, self._given
+
     def __len__(self) -> int:
         return len(self._pictures.draws.views.plane)
 
@@ -95,7 +106,7 @@ class ArchiveImages:
         return len(self.crops.quarantined | self._pictures.quarantined)
 
     def read(self, index: int) -> Picture:
-        """A plane of up to `WHOLE` px, or a window of a larger one; DataError when all around it is lost."""
+        """A plane of up to `WHOLE_PLANE` px, or a window of a larger one; DataError when all around it is lost."""
         sample = self._pictures[index]
         return Picture(self._name(sample), normalised_pixels(sample))
 
@@ -123,9 +134,18 @@ class ArchiveImages:
                     return tuple(sorted(seen.values()))
         return tuple(sorted(seen.values()))
 
-    def feed(self, batch: int, geometry: Geometry, strong: Photometry) -> ArchiveFeed:
+    def feed(
+        self,
+        batch: int,
+        geometry: Geometry,
+        strong: Light,
+        weak: Light = WEAK,
+        share: Share = WHOLE,
+    ) -> ArchiveFeed:
         """Crops of the sampler's stream."""
-        return ArchiveFeed(self.crops, batch, self._seed, geometry, strong, workers=self._workers)
+        return ArchiveFeed(
+            self.crops, batch, self._seed, geometry, strong, weak, self._workers, share
+        )
 
 
 class ArchiveFeed:
@@ -135,38 +155,55 @@ class ArchiveFeed:
     expected one after another; a step out of turn (after a resume) begins the stream anew at its place.
     """
 
+    in_order = True
+
     def __init__(
         self,
         sampler: Sampler,
         batch: int,
         seed: int,
         geometry: Geometry,
-        strong: Photometry,
-        weak: Photometry = WEAK,
+        strong: Light,
+        weak: Light = WEAK,
         workers: int = 0,
+        share: Share = WHOLE,
     ) -> None:
+        self.share = share
         self.sampler, self.batch, self.seed = sampler, batch, seed
         self.geometry, self.weak, self.strong, self.workers = geometry, weak, strong, workers
         self._stream: Iterator[Sample] | None = None
         self._next = -1
+        # Pictures come one after another, and their views are made side by side: numpy lets threads run in parallel.
+        viewers = min(max((os.cpu_count() or 1) // 4, 1), MOST_VIEWERS)
+        self._viewing = ThreadPoolExecutor(viewers, thread_name_prefix="organoseg-views")
 
     def __call__(self, step: int) -> UnlabelledBatch:
         """The batch of a step: the same whatever was asked for before."""
         if self._stream is None or step != self._next:
-            self.close()
+            self._end_stream()
             self._stream = self.sampler.iterate(step * self.batch, self.workers)
         self._next = step + 1
-        weak, strong = [], []
+        mine = self.share.of_step(step, self.batch)
+        coming = []
         for k in range(step * self.batch, (step + 1) * self.batch):
             sample = next(self._stream)
-            rng = np.random.default_rng((self.seed, UNLABELLED, k))
-            crop, _ = take_crop(rng, normalised_pixels(sample), None, self.geometry)
-            weak.append(change_light(rng, crop, self.weak))
-            strong.append(change_light(rng, weak[-1], self.strong))
-        return UnlabelledBatch(_stack(weak), _stack(strong))
+            if k in mine:
+                coming.append(self._viewing.submit(self._views, k, sample))
+        views = [made.result() for made in coming]
+        return UnlabelledBatch(_stack([w for w, _ in views]), _stack([s for _, s in views]))
+
+    def _views(self, k: int, sample: Sample) -> tuple[Pixels, Pixels]:
+        rng = np.random.default_rng((self.seed, UNLABELLED, k))
+        crop, _ = take_crop(rng, normalised_pixels(sample), None, self.geometry)
+        weak = change_light(rng, crop, self.weak)
+        return weak, change_light(rng, weak, self.strong)
 
     def close(self) -> None:
         """End the reading ahead."""
+        self._end_stream()
+        self._viewing.shutdown(wait=True, cancel_futures=True)
+
+    def _end_stream(self) -> None:
         if self._stream is not None:
             self._stream.close()  # type: ignore[attr-defined]
             self._stream = None

@@ -16,6 +16,8 @@ from organoseg.core import DataError, atomic_write
 
 _NAME = re.compile(r"^step-(\d{8})\.safetensors$")
 BEST = "best.safetensors"
+#: Settings of an optimiser that follow from where it runs, and not from the run.
+OF_THE_DEVICE = ("fused", "foreach", "capturable")
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +56,10 @@ def optimiser_state(
         for index, entry in state["state"].items()
         for name, value in entry.items()
     }
-    groups = [{k: v for k, v in group.items() if _plain(v)} for group in state["param_groups"]]
+    groups = [
+        {k: v for k, v in group.items() if _plain(v) and k not in OF_THE_DEVICE}
+        for group in state["param_groups"]
+    ]
     return tensors, groups
 
 
@@ -162,8 +167,9 @@ def rng_state(device: torch.device) -> dict[str, Tensor]:
     return state
 
 
-def load_rng(tensors: Mapping[str, Tensor], device: torch.device) -> None:
-    """Put torch's generators back."""
-    torch.set_rng_state(tensors["rng.cpu"])
-    if device.type == "cuda" and "rng.cuda" in tensors:
-        torch.cuda.set_rng_state(tensors["rng.cuda"], device)
+def load_rng(tensors: Mapping[str, Tensor], device: torch.device, rank: int = 0) -> None:
+    """Put torch's generators back: those of the ``rank``-th process."""
+    end = f".{rank}" if rank else ""
+    torch.set_rng_state(tensors[f"rng.cpu{end}"])
+    if device.type == "cuda" and f"rng.cuda{end}" in tensors:
+        torch.cuda.set_rng_state(tensors[f"rng.cuda{end}"], device)

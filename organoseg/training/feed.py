@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from time import perf_counter
-from typing import Generic, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +16,7 @@ from organoseg.dataset import LabelledDataset, LabelledImage
 from organoseg.distill.copy_paste import Donor, paste
 from organoseg.distill.pool import Pictures, Pool
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
-from organoseg.distill.views import WEAK, Geometry, Photometry, Pixels, change_light, take_crop
+from organoseg.distill.views import WEAK, Geometry, Light, Pixels, change_light, take_crop
 from organoseg.models.protocol import Target
 
 #: Streams of random numbers that must not be correlated.
@@ -34,6 +32,18 @@ class LabelledBatch:
     pixels: torch.Tensor
     targets: list[Target]
 
+    def arrays(self) -> LabelledBatch:
+        """The same with arrays, for the way between processes."""
+        return replace(self, pixels=_array(self.pixels))
+
+    def tensors(self) -> LabelledBatch:
+        """What `arrays` was before."""
+        return replace(self, pixels=_tensor(self.pixels))
+
+    def pinned(self) -> LabelledBatch:
+        """The same in memory that a GPU copies from by itself."""
+        return replace(self, pixels=self.pixels.pin_memory())
+
 
 @dataclass(frozen=True, eq=False)
 class UnlabelledBatch:
@@ -46,6 +56,44 @@ class UnlabelledBatch:
     strong: torch.Tensor
     targets: list[Target] | None = None
 
+    def arrays(self) -> UnlabelledBatch:
+        """The same with arrays, for the way between processes."""
+        return replace(self, weak=_array(self.weak), strong=_array(self.strong))
+
+    def tensors(self) -> UnlabelledBatch:
+        """What `arrays` was before."""
+        return replace(self, weak=_tensor(self.weak), strong=_tensor(self.strong))
+
+    def pinned(self) -> UnlabelledBatch:
+        """The same in memory that a GPU copies from by itself."""
+        return replace(self, weak=self.weak.pin_memory(), strong=self.strong.pin_memory())
+
+
+@dataclass(frozen=True)
+class Share:
+    """The part of every batch that one of several processes takes: the ``rank``-th of ``of``."""
+
+    rank: int = 0
+    of: int = 1
+
+    def of_step(self, step: int, batch: int) -> range:
+        """Numbers of this part's crops, of a step whose whole batch has ``batch``."""
+        first = step * batch
+        return range(
+            first + batch * self.rank // self.of, first + batch * (self.rank + 1) // self.of
+        )
+
+
+WHOLE = Share()
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.numpy()
+
+
+def _tensor(array: Any) -> torch.Tensor:
+    return torch.from_numpy(array)
+
 
 def _order(seed: int, stream: int, epoch: int, n: int) -> NDArray[np.int64]:
     return np.random.default_rng((seed, stream, epoch, 7)).permutation(n)
@@ -56,13 +104,16 @@ def _stack(crops: Sequence[NDArray[np.float32]]) -> torch.Tensor:
 
 
 class _Cache:
-    """The last images read, as normalised float32, up to a number of bytes."""
+    """The last images read, as normalised float32, up to a number of bytes; sent to a process, it arrives empty."""
 
     def __init__(
         self, read: Callable[[int], NDArray[np.float32]], most_bytes: int = 1 << 30
     ) -> None:
         self._read, self._most, self._bytes = read, most_bytes, 0
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Cache, (self._read, self._most)
 
     def __call__(self, index: int) -> NDArray[np.float32]:
         if index in self._kept:
@@ -74,6 +125,16 @@ class _Cache:
         while self._bytes > self._most and len(self._kept) > 1:
             self._bytes -= self._kept.popitem(last=False)[1].nbytes
         return pixels
+
+
+@dataclass(frozen=True)
+class _Reading:
+    """The pixels of a picture; unlike a function within a function it can be sent to another process."""
+
+    source: Pictures
+
+    def __call__(self, index: int) -> NDArray[np.float32]:
+        return self.source.read(index).pixels
 
 
 def _outlined(item: LabelledImage) -> Instances:
@@ -100,8 +161,10 @@ class LabelledFeed:
         batch: int,
         seed: int,
         geometry: Geometry,
-        photometry: Photometry = WEAK,
+        photometry: Light = WEAK,
+        share: Share = WHOLE,
     ) -> None:
+        self.share = share
         self.items = list(dataset)
         self.batch, self.seed, self.geometry, self.photometry = batch, seed, geometry, photometry
         self._pixels = [normalised(item.image.plane(), item.name) for item in self.items]
@@ -109,7 +172,7 @@ class LabelledFeed:
 
     def __call__(self, step: int) -> LabelledBatch:
         crops, targets = [], []
-        for k in range(step * self.batch, (step + 1) * self.batch):
+        for k in self.share.of_step(step, self.batch):
             epoch, place = divmod(k, len(self.items))
             index = int(_order(self.seed, LABELLED, epoch, len(self.items))[place])
             rng = np.random.default_rng((self.seed, LABELLED, k))
@@ -129,12 +192,13 @@ class UnlabelledFeed:
         batch: int,
         seed: int,
         geometry: Geometry,
-        strong: Photometry,
-        weak: Photometry = WEAK,
+        strong: Light,
+        weak: Light = WEAK,
+        share: Share = WHOLE,
     ) -> None:
-        self.batch, self.seed = batch, seed
+        self.batch, self.seed, self.share = batch, seed, share
         self.geometry, self.weak, self.strong = geometry, weak, strong
-        self._pixels = _Cache(lambda index: source.read(index).pixels)
+        self._pixels = _Cache(_Reading(source))
         self._size = size
 
     def _place(self, k: int) -> int:
@@ -152,7 +216,7 @@ class UnlabelledFeed:
     def __call__(self, step: int) -> UnlabelledBatch:
         """The batch of a step."""
         views = []
-        for k in range(step * self.batch, (step + 1) * self.batch):
+        for k in self.share.of_step(step, self.batch):
             rng = np.random.default_rng((self.seed, UNLABELLED, k))
             crop, _ = take_crop(rng, self._pixels(self._place(k)), None, self.geometry)
             views.append(self._views(rng, crop))
@@ -170,11 +234,13 @@ class PooledFeed(UnlabelledFeed):
         batch: int,
         seed: int,
         geometry: Geometry,
-        strong: Photometry,
+        strong: Light,
         donors: tuple[Donor, ...] = (),
         paste_chance: float = 0.0,
+        weak: Light = WEAK,
+        share: Share = WHOLE,
     ) -> None:
-        super().__init__(source, len(pool), batch, seed, geometry, strong)
+        super().__init__(source, len(pool), batch, seed, geometry, strong, weak, share)
         self._donors, self._paste_chance = donors, paste_chance if donors else 0.0
         self._pool, self._filter = pool, chosen
         # The teacher's least certain words are dropped once, not at every crop.
@@ -182,7 +248,7 @@ class PooledFeed(UnlabelledFeed):
 
     def __call__(self, step: int) -> UnlabelledBatch:
         views, targets = [], []
-        for k in range(step * self.batch, (step + 1) * self.batch):
+        for k in self.share.of_step(step, self.batch):
             rng = np.random.default_rng((self.seed, UNLABELLED, k))
             place = self._place(k)
             pixels = self._pixels(self._pool.indices[place])
@@ -193,30 +259,3 @@ class PooledFeed(UnlabelledFeed):
             targets.append(self._filter(seen))
         weak, strong = _stack([w for w, _ in views]), _stack([s for _, s in views])
         return UnlabelledBatch(weak, strong, targets)
-
-
-T = TypeVar("T")
-
-
-class Prefetch(Generic[T]):
-    """Makes the next batches while the network works, and measures how long it had to be waited for."""
-
-    def __init__(self, make: Callable[[int], T], depth: int = 2) -> None:
-        self._make, self._depth = make, depth
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix="organoseg-feed")
-        self._coming: dict[int, Future[T]] = {}
-        self.waited = 0.0
-
-    def __call__(self, step: int) -> T:
-        start = perf_counter()
-        future = self._coming.pop(step, None) or self._pool.submit(self._make, step)
-        for ahead in range(step + 1, step + 1 + self._depth):
-            if ahead not in self._coming:
-                self._coming[ahead] = self._pool.submit(self._make, ahead)
-        result = future.result()
-        self.waited += perf_counter() - start
-        return result
-
-    def close(self) -> None:
-        """Drop what was made ahead, and wait for what is being made: its source may be closed next."""
-        self._pool.shutdown(wait=True, cancel_futures=True)

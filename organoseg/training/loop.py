@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from organoseg.core import RunError
+from organoseg.distill.descent import Descent
 from organoseg.distill.iteration import Iteration
 from organoseg.distill.monitor import Monitor
 from organoseg.distill.schedule import Phase
@@ -21,14 +22,17 @@ from organoseg.distill.weights import average_weights
 from organoseg.models.protocol import Target
 from organoseg.models.statistics import statistics_of
 from organoseg.training import checkpoint as files
-from organoseg.training import plan
+from organoseg.training import memory, plan
+from organoseg.training.ahead import Prefetch, workers_of
+from organoseg.training.crew import crew_of
 from organoseg.training.data import RunData
-from organoseg.training.feed import LabelledBatch, LabelledFeed, Prefetch, UnlabelledBatch
+from organoseg.training.feed import LabelledBatch, LabelledFeed, Share, UnlabelledBatch
+from organoseg.training.meter import Meter
+from organoseg.training.preview import look, write_samples
 from organoseg.training.progress import Journal, Reporter
 from organoseg.training.recipe import Recipe
 from organoseg.training.stages import Stages
 from organoseg.training.state import State
-from organoseg.training.validation import average_precision_of
 
 LOG_EVERY = 10
 
@@ -53,19 +57,28 @@ class Loop:
     ) -> None:
         self.recipe, self.data, self.out = recipe, data, out
         self.accelerator, self.report, self.identity = accelerator, reporter, identity
+        self.crew = crew_of(accelerator)
+        scaler = getattr(accelerator, "scaler", None)
         statistics = statistics_of(data.labelled, recipe.training.augmentation.scale)
         classes = tuple(data.labelled.classes)
-        self.state = State(recipe, classes, accelerator.device, statistics)
+        self.state = State(recipe, classes, accelerator.device, scaler, statistics)
+        share = Share(self.crew.rank, self.crew.size)
+        on_gpu = accelerator.device.type == "cuda"
+        self.workers = workers_of(recipe.training.workers, on_gpu, self.crew.size)
         self.stages = Stages(
-            recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling
-        )
+            recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling,
+            self.crew, self.workers,
+        )  # fmt: skip
         self.schedule, self.rules = self.stages.schedule, self.stages.rules
         self._labelled = LabelledFeed(
-            data.labelled, recipe.training.batch, recipe.seed, plan.geometry_of(recipe)
-        )
+            data.labelled, recipe.training.batch, recipe.seed, plan.geometry_of(recipe),
+            plan.weak_of(recipe), share,
+        )  # fmt: skip
         self._monitor = Monitor([x for k in range(8) for x in self._labelled(k).targets])
         self._stop = threading.Event()
-        self.seconds: dict[str, float] = {}
+        self._descent: Descent | None = None
+        self.meter = Meter(accelerator.device)
+        self.seconds: dict[str, Any] = {}
 
     def _note(self, text: str) -> None:
         self.state.facts.notes.append(f"step {self.state.facts.step}: {text}")
@@ -86,9 +99,9 @@ class Loop:
             The loss is not finite, or the run was told to stop. Checkpoints are whole.
         """
         state, total = self.state, self.schedule.total
-        journal = Journal(self.out)
+        journal = Journal(self.out, self.crew.main)
         journal.forget_after(state.facts.step)
-        feed = Prefetch(self._labelled)
+        feed = Prefetch(self._labelled, self.workers, total)
         self.report("start", {"step": state.facts.step, "steps": total})
         start, first = perf_counter(), state.facts.step
         try:
@@ -111,6 +124,9 @@ class Loop:
             "train": seconds,
             "steps": total - first,
             "waiting_share": waited / max(seconds, 1e-9),
+            "processes": self.crew.size,
+            "parts": self._descent.parts if self._descent else 1,
+            **self.meter.summary(),
         }
         lost = self.data.unlabelled.lost if self.data.unlabelled is not None else 0
         if lost:
@@ -118,7 +134,8 @@ class Loop:
                 f"{lost} chunks of the archive are lost or damaged; other places were drawn instead"
             )
             self.report("warning", {"step": state.facts.step, "text": text})
-        self.report("end", self.seconds)
+        plain = ("train", "steps", "waiting_share")
+        self.report("end", {k: self.seconds[k] for k in plain})
         return state
 
     def _settle(self) -> None:
@@ -133,22 +150,26 @@ class Loop:
     def _one(self, step: int, feed: Prefetch[LabelledBatch], journal: Journal) -> None:
         state, t = self.state, self.recipe.training
         switching = self.stages.begin(step)
-        phase, device = self.stages.phase(step), state.device
+        phase = self.stages.phase(step)
         self._set_rate(step)
         state.student.train()
         unlabelled: list[UnlabelledBatch] = []
+        start, waited = perf_counter(), feed.waited + self.stages.waited
 
         def next_unlabelled() -> tuple[torch.Tensor, torch.Tensor]:
             batch = self.stages.unlabelled(step)
             unlabelled.append(batch)
-            return batch.weak.to(device), batch.strong.to(device)
+            return self._moved(batch.weak), self._moved(batch.strong)
 
         def next_labelled() -> tuple[torch.Tensor, list[Target]]:
             batch = feed(step)
-            return batch.pixels.to(device), batch.targets
+            return self._moved(batch.pixels), batch.targets
 
         iteration = self._iteration(self.stages.labeller(lambda: unlabelled[-1]))
         result = iteration(phase, switching, next_unlabelled, next_labelled)
+        crops = t.batch + (self.stages.unlabelled_batch if unlabelled else 0)
+        waited = feed.waited + self.stages.waited - waited
+        self.meter.step(str(phase), perf_counter() - start, waited, crops)
         if switching:
             state.average = None  # from here on the teacher is the student's average
         self._monitor.see(result.pseudo)
@@ -162,17 +183,24 @@ class Loop:
                 "loss": result.total,
             },
         )
+        # All processes stop at the same step, whichever of them was told to.
+        told = self._stop.is_set() if self.crew.size == 1 else self.crew.any(self._stop.is_set())
         if (step + 1) % LOG_EVERY == 0:
             self._log(journal, phase, result)
         if (step + 1) % t.validate_every == 0 and step + 1 < self.schedule.total:
             self._validate(journal)
-        if (step + 1) % t.checkpoint_every == 0 or self._stop.is_set():
+        if (step + 1) % t.checkpoint_every == 0 or told:
             self._save()
-        if self._stop.is_set():
+        if told:
             raise Stopped("the run was told to stop", where=self.out, remedy="Go on with --resume.")
+
+    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
+        return pixels.to(self.state.device, non_blocking=True)
 
     def _iteration(self, labeller: Callable[..., list[Target]]) -> Iteration:
         state = self.state
+        if self._descent is None:
+            self._descent = self._new_descent()
         return Iteration(
             state.student,  # type: ignore[arg-type]
             state.teacher,  # type: ignore[arg-type]
@@ -180,8 +208,39 @@ class Loop:
             labeller,
             self.rules,
             average=state.average,  # type: ignore[arg-type]
+            descent=self._descent,
+        )
+
+    def _new_descent(self) -> Descent:
+        """How a batch is computed on this machine: in as few parts as its memory allows."""
+        state, t, device = self.state, self.recipe.training, self.state.device
+
+        def crops(n: int) -> tuple[torch.Tensor, list[Target]]:
+            batch = self._labelled(0)
+            index = [k % len(batch.targets) for k in range(n)]
+            return batch.pixels[index].to(device), [batch.targets[k] for k in index]
+
+        mine = [-(-n // self.crew.size) for n in (t.batch, self.stages.unlabelled_batch) if n]
+        state.student.train()
+        parts, said = memory.parts_of(
+            t.accumulate,
+            mine,
+            device,
+            lambda: memory.measured(state.student, crops, self.accelerator.autocast, device),
+            lambda: memory.free_bytes(device),
+        )
+        if self.crew.size > 1:
+            parts = max(self.crew.gather([parts]))
+        if said and parts > 1:
+            self._note(said)
+        return Descent(
+            self.rules.clip,
             backward=self.accelerator.backward,
             autocast=self.accelerator.autocast,
+            scaler=state.scaler,
+            crew=self.crew,
+            parts=parts,
+            note=self._note,
         )
 
     def _set_rate(self, step: int) -> None:
@@ -190,7 +249,7 @@ class Loop:
         position = step if teaching else step - self.schedule.teacher
         for group in self.state.optimiser.param_groups:
             group["lr"] = group["base_lr"] * plan.rate(
-                position, length, self.recipe.training.warmup
+                position, length, self.recipe.training.warmup, self.recipe.training.schedule
             )
 
     def _log(self, journal: Journal, phase: Phase, result: Any) -> None:
@@ -201,10 +260,11 @@ class Loop:
             {
                 "phase": str(phase),
                 "loss": result.total,
-                "gradient": result.gradient,
+                "gradient": None if result.skipped else result.gradient,
                 **result.losses,
             },
         )
+        journal.write(step, "cost", self.meter.now())
         facts = self._monitor.report()
         if facts:
             journal.write(step, "pseudo_labels", facts)
@@ -224,22 +284,29 @@ class Loop:
         if self.data.validation is None:
             return
         state = self.state
-        ap = average_precision_of(self.outcome(), self.data.validation, state.device)
-        journal.write(state.facts.step, "validation", {"AP": ap})
-        self.report("validate", {"step": state.facts.step, "AP": ap})
+        seen = look(self.outcome(), self.data.validation, state.device, self.crew)
+        journal.write(state.facts.step, "validation", seen.facts())
+        if self.crew.main:
+            write_samples(self.out, state.facts.step, seen)
+        self.report("validate", {"step": state.facts.step, **seen.facts()})
         if (
-            ap > state.facts.best
+            seen.ap > state.facts.best
             and self.stages.phase(max(state.facts.step - 1, 0)) == self._last_phase()
         ):
-            state.facts.best = ap
-            files.write(self.out / "checkpoints" / files.BEST, state.checkpoint(self.identity))
+            state.facts.best = seen.ap
+            saved = state.checkpoint(self.identity, self.crew)
+            if self.crew.main:
+                files.write(self.out / "checkpoints" / files.BEST, saved)
 
     def _last_phase(self) -> Phase:
         return self.stages.phase(self.schedule.total - 1)
 
     def _save(self) -> None:
         folder, keep = self.out / "checkpoints", self.recipe.training.keep
-        files.save_step(folder, self.state.facts.step, self.state.checkpoint(self.identity), keep)
+        saved = self.state.checkpoint(self.identity, self.crew)
+        if self.crew.main:
+            files.save_step(folder, self.state.facts.step, saved, keep)
+        self.crew.wait()
 
     @contextmanager
     def _listening(self) -> Iterator[None]:
@@ -252,7 +319,3 @@ class Loop:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
-
-
-def _shapes(module: nn.Module) -> dict[str, torch.Size]:
-    return {k: v.shape for k, v in module.state_dict().items()}

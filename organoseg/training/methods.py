@@ -24,12 +24,23 @@ PRESETS: dict[str, dict[str, Any]] = {
         "copy_paste": 0.0,
         "guard": False,
         "average": False,
+        "strong": "paper",
+        "teacher_precision": "fp32",
+        "unlabelled_includes_labelled": True,
     },
     "organoid": {},
 }
 
 #: What preset ``paper`` says of the optimiser; with a few hundred steps a recipe should say something else.
-PAPER_TRAINING: dict[str, Any] = {"learning_rate": 1e-4, "weight_decay": 0.05, "clip": 0.01}
+PAPER_TRAINING: dict[str, Any] = {
+    "learning_rate": 1e-4,
+    "weight_decay": 0.05,
+    "clip": 0.01,
+    "schedule": "poly",
+    "warmup": 0,
+}
+#: ... and of the weak views: the Cityscapes recipe's.
+PAPER_VIEWS: dict[str, Any] = {"scale": (0.5, 2.0), "light": "ssd"}
 
 
 class Strict(BaseModel):
@@ -105,6 +116,16 @@ class Guided(Strict):
     views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
     strength: float = Field(
         1.0, ge=0, le=2, description="photometric change of the student's unlabelled view; 0: none"
+    )
+    strong: Literal["organoid", "paper"] = Field(
+        "organoid",
+        description="what changes the light of the student's view: brightfield's own, or colour jitter and blur",
+    )
+    teacher_precision: Literal["training", "fp32"] = Field(
+        "training", description="number format in which the teacher labels"
+    )
+    unlabelled_includes_labelled: bool = Field(
+        False, description="labelled images are drawn without their labels as well"
     )
     copy_paste: float = Field(
         0.0,

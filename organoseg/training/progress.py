@@ -121,15 +121,16 @@ def automatic() -> Reporter:
 class Journal:
     """``metrics.jsonl`` and TensorBoard events of a run."""
 
-    def __init__(self, folder: Path) -> None:
-        from torch.utils.tensorboard import SummaryWriter
+    def __init__(self, folder: Path, writes: bool = True) -> None:
+        self._path, self._writes = folder / "metrics.jsonl", writes
+        if writes:  # of several processes one
+            from torch.utils.tensorboard import SummaryWriter
 
-        self._path = folder / "metrics.jsonl"
-        self._board = SummaryWriter(str(folder / "tensorboard"))
+            self._board = SummaryWriter(str(folder / "tensorboard"))
 
     def forget_after(self, step: int) -> None:
         """Drop lines of steps that a resumed run will do again, and a line that was cut by a kill."""
-        if not self._path.exists():
+        if not self._writes or not self._path.exists():
             return
         kept = []
         for line in self._path.read_text(encoding="utf-8").splitlines():
@@ -144,6 +145,8 @@ class Journal:
 
     def write(self, step: int, kind: str, facts: Mapping[str, Any]) -> None:
         """One line, and one point a number in TensorBoard."""
+        if not self._writes:
+            return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": step, "kind": kind, **facts}) + "\n")
         for key, value in facts.items():
@@ -152,4 +155,5 @@ class Journal:
 
     def close(self) -> None:
         """Flush the events."""
-        self._board.close()
+        if self._writes:
+            self._board.close()

@@ -10,9 +10,11 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from organoseg.core import DataError, UsageError
-from organoseg.training.methods import PAPER_TRAINING, Guided, Strict, Supervised
+from organoseg.training.methods import PAPER_TRAINING, PAPER_VIEWS, Guided, Strict, Supervised
 
 DEFAULT_STEPS = 600
+#: What `training.batch: auto` means; the memory decides in how many parts it is computed, not how large it is.
+BATCH, PAPER_BATCH = 4, 16
 #: The pool of guided distillation holds one archive image for so many of the student's steps.
 STEPS_AN_IMAGE = 6
 
@@ -87,6 +89,14 @@ class Augmentation(Strict):
 
     crop: int = Field(256, ge=32, multiple_of=32, description="side of the training crops, px")
     scale: tuple[float, float] = Field((0.75, 1.5), description="range of the random zoom")
+    geometry: Literal["crop", "jitter"] = Field(
+        "crop",
+        description="crop: squares of the zoomed image, turned and mirrored; jitter: the image fitted into scale "
+        "times the crop, mirrored, then cropped or padded (large-scale jitter)",
+    )
+    light: Literal["mild", "ssd", "none"] = Field(
+        "mild", description="photometric change of weak views and labelled crops"
+    )
 
     @model_validator(mode="after")
     def _range(self) -> Augmentation:
@@ -102,9 +112,28 @@ class Training(Strict):
     steps: int = Field(
         DEFAULT_STEPS, ge=1, description="optimiser steps (of the student, in guided distillation)"
     )
-    batch: int = Field(4, ge=1, description="labelled crops a step")
+    batch: int = Field(
+        BATCH,
+        ge=1,
+        description="labelled crops a step, of all processes together; auto: the preset's",
+    )
+    accumulate: int | Literal["auto"] = Field(
+        "auto",
+        description="parts in which a step's batch is computed, to the same result; auto: as the memory allows",
+    )
+    checkpointing: bool = Field(
+        False, description="spare memory: compute activations a second time instead of keeping them"
+    )
+    workers: int | Literal["auto"] = Field(
+        "auto",
+        description="processes that make labelled batches, and as many for unlabelled ones; 0: a thread each; "
+        "auto: as the cores beside a GPU allow",
+    )
     learning_rate: float = Field(1e-3, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    schedule: Literal["cosine", "poly", "multistep"] = Field(
+        "cosine", description="how the learning rate falls: to 0, or by steps of a tenth"
+    )
     warmup: int = Field(30, ge=0, description="steps over which the learning rate rises")
     clip: float = Field(5.0, gt=0, description="largest gradient norm")
     half_life: float = Field(70, gt=0, description="half-life of the weight average in steps")
@@ -115,10 +144,18 @@ class Training(Strict):
     device: str = Field(
         "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, cuda, cuda:N, mps"
     )
-    precision: Literal["auto", "fp32", "bf16"] = Field(
-        "auto", description="auto: bf16 where the chip computes in it"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where the chip computes in it; fp16: older GPUs"
     )
     threads: int | None = Field(None, ge=1, description="processor threads; null: all")
+
+    @model_validator(mode="after")
+    def _counts(self) -> Training:
+        if self.accumulate != "auto" and not 1 <= self.accumulate <= self.batch:
+            raise ValueError("accumulate must be auto, or from 1 to the batch")
+        if self.workers != "auto" and self.workers < 0:
+            raise ValueError("workers must be auto, or 0 and more")
+        return self
 
 
 class Recipe(Strict):
@@ -134,16 +171,24 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
-        method = given.get("method") if isinstance(given, Mapping) else None
-        training = given.get("training") or {} if isinstance(given, Mapping) else None
+        if not isinstance(given, Mapping):
+            return given
+        method, training = given.get("method", {"name": "supervised"}), given.get("training") or {}
         if not isinstance(method, Mapping) or not isinstance(training, Mapping):
             return given
-        if method.get("preset") == "paper":
-            return {**given, "training": {**PAPER_TRAINING, **training}}
+        paper = method.get("preset") == "paper"
+        if paper:
+            views = training.get("augmentation") or {}
+            if isinstance(views, Mapping):
+                training = {**training, "augmentation": {**PAPER_VIEWS, **views}}
+            training = {**PAPER_TRAINING, **training}
         steps = training.get("steps", DEFAULT_STEPS)
-        if method.get("name") == "guided" and "pool" not in method and isinstance(steps, int):
-            return {**given, "method": {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}}
-        return given
+        pools = method.get("name") == "guided" and "pool" not in method and not paper
+        if pools and isinstance(steps, int):
+            method = {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}
+        if training.get("batch") == "auto":
+            training = {**training, "batch": PAPER_BATCH if paper else BATCH}
+        return {**given, "method": method, "training": training}
 
     @model_validator(mode="after")
     def _archive(self) -> Recipe:
@@ -247,9 +292,11 @@ def _rooted(recipe: Recipe, base: Path) -> Recipe:
     root(data, ("unlabelled",))
     root(data["sampling"], ("cache",))
     root(tree["method"], ("teacher",))
-    weights = tree["model"]["encoder_weights"]
-    if weights is not None and (base / weights).is_file():
-        tree["model"]["encoder_weights"] = str(base / weights)
+    # A published name, or a file or folder that may lie beside the recipe.
+    for section, key in ((tree["model"], "encoder_weights"), (tree["model"]["options"], "start")):
+        weights = section.get(key)
+        if isinstance(weights, str) and (base / weights).exists():
+            section[key] = str(base / weights)
     return Recipe.model_validate(tree)
 
 

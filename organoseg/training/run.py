@@ -18,12 +18,14 @@ from torch import nn
 from organoseg.core import RunError, UsageError, write_json, write_text
 from organoseg.inference.api import choose_device
 from organoseg.models.folder import save_model
-from organoseg.models.precision import use_bf16
+from organoseg.models.precision import training_precision
 from organoseg.training import checkpoint as files
+from organoseg.training.crew import crew_of
+from organoseg.training.crowding import check_queries, resolve_queries
 from organoseg.training.data import RunData, load_data
 from organoseg.training.loop import Loop
 from organoseg.training.methods import Guided
-from organoseg.training.progress import Reporter, automatic
+from organoseg.training.progress import Reporter, automatic, silent
 from organoseg.training.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 
 RECIPE = "recipe.yaml"
@@ -32,6 +34,9 @@ FREE = (
     ("training", "keep"),
     ("training", "checkpoint_every"),
     ("training", "device"),
+    ("training", "workers"),
+    ("training", "accumulate"),
+    ("training", "checkpointing"),
     *(("data", "sampling", key) for key in ("accelerator", "workers", "cache", "cache_gb")),
 )
 DEFAULT_THRESHOLD = 0.3
@@ -72,28 +77,61 @@ def train(
         Training failed; the last checkpoint is whole.
     """
     chosen = recipe if isinstance(recipe, Recipe) else load_recipe(recipe, overrides)
-    report = reporter or automatic()
     _check_folder(chosen, out, resume)
-    data = load_data(chosen)
     accelerator = _accelerator(chosen)
+    crew = crew_of(accelerator)
+    report = (reporter or automatic()) if crew.main else silent
+    data = load_data(chosen)
+    crew.wait()  # who came first must not make the folder before the last has looked
+    _check_share(chosen, crew.size)
     identity = {"recipe": _identity(chosen), "data": data.manifest}
-    # Engines may draw random numbers while they train; they start from the recipe's seed and from nothing else.
-    torch.manual_seed(chosen.seed)
+    # Engines may draw random numbers while they train: from the recipe's seed and the process' rank, nothing else.
+    torch.manual_seed(chosen.seed + crew.rank)
     # Built before anything is written: a wrong engine or wrong weights leave no folder behind.
-    loop = Loop(chosen, data, out, accelerator, report, identity)
+    built = resolve_queries(chosen, data.labelled)
+    loop = Loop(built, data, out, accelerator, report, identity)
+    said = check_queries(loop.state.student, built, data.labelled)
     fresh = not out.exists()
-    _make(out)
+    crew.wait()
+    if crew.main:
+        _make(out)
+        _prepare(out, chosen, resume)
+        write_json(out / "environment.json", _environment(loop.state.device, accelerator))
+    crew.wait()
     if resume:
         _restore(loop, out, identity)
-    else:
-        write_text(out / RECIPE, dump_recipe(chosen))
-    write_json(out / "environment.json", _environment(loop.state.device, accelerator))
+    if said and loop.state.facts.step == 0:
+        report("warning", {"step": 0, "text": said})
+        loop.state.facts.notes.append(f"step 0: {said}")
     try:
         state = loop.run()
     except BaseException:
-        _clear(out, fresh and loop.state.facts.step == 0)
+        if crew.main:
+            _clear(out, fresh and loop.state.facts.step == 0)
         raise
-    return _finish(chosen, data, out, loop, {"teacher": loop.outcome(), "student": state.student})
+    modules = {"teacher": loop.outcome(), "student": state.student}
+    return _finish(built, data, out, loop, modules)
+
+
+def _check_share(recipe: Recipe, processes: int) -> None:
+    method = recipe.method
+    least = recipe.training.batch
+    if isinstance(method, Guided):
+        least = min(least, method.unlabelled_batch or least)
+    if least < processes:
+        raise UsageError(
+            f"{processes} processes cannot share a batch of {least} crops",
+            where="recipe, training.batch",
+            remedy="Start fewer processes, or raise the batch.",
+        )
+
+
+def _prepare(out: Path, recipe: Recipe, resume: bool) -> None:
+    if resume:
+        for partial in out.rglob(".tmp-*"):  # what a kill left of files that were being written
+            partial.unlink(missing_ok=True)
+    else:
+        write_text(out / RECIPE, dump_recipe(recipe))
 
 
 def _check_folder(recipe: Recipe, out: Path, resume: bool) -> None:
@@ -168,8 +206,6 @@ def _identity(recipe: Recipe) -> str:
 
 
 def _restore(loop: Loop, out: Path, identity: dict[str, Any]) -> None:
-    for partial in out.rglob(".tmp-*"):  # what a kill left of files that were being written
-        partial.unlink(missing_ok=True)
     if not files.listed(out / "checkpoints"):
         return  # killed before its first checkpoint: it begins again
     saved = files.read(files.latest(out / "checkpoints"))
@@ -180,7 +216,7 @@ def _restore(loop: Loop, out: Path, identity: dict[str, Any]) -> None:
                 where=out,
                 remedy="Put it back as it was, or start another run.",
             )
-    loop.state.restore(saved)
+    loop.state.restore(saved, loop.crew)
 
 
 def _accelerator(recipe: Recipe) -> Any:
@@ -194,13 +230,21 @@ def _accelerator(recipe: Recipe) -> Any:
     # The process's own choice, made before torch reads it: idle threads that spin cost a factor of four.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if device.type == "cuda":
-        torch.cuda.set_device(device)
+        rank = os.environ.get("LOCAL_RANK")  # of torchrun: one GPU each
+        torch.cuda.set_device(device if rank is None else int(rank))
+        # fp32 products in TF32: what the paper's own code ran in, and several times as fast.
+        torch.set_float32_matmul_precision("high")
+        torch.backends.cudnn.benchmark = True
     elif device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
-    half = use_bf16(t.precision, device)
     # accelerate remembers the precision of a process's first run and refuses any other.
     AcceleratorState._reset_state(reset_partial_state=True)
-    return Accelerator(cpu=device.type == "cpu", mixed_precision="bf16" if half else "no")
+    accelerator = Accelerator(
+        cpu=device.type == "cpu", mixed_precision=training_precision(t.precision, device)
+    )
+    if t.threads is not None:
+        torch.set_num_threads(t.threads)  # accelerate has its own idea under several processes
+    return accelerator
 
 
 def _environment(device: torch.device, accelerator: Any) -> dict[str, Any]:
@@ -234,7 +278,7 @@ def _finish(
     held_out = data.validation is not None
     for name, module in modules.items():
         predicted, truth = predict_dataset(
-            module, data.validation or data.labelled, loop.state.device
+            module, data.validation or data.labelled, loop.state.device, crew=loop.crew
         )
         found = evaluate(predicted, truth, bootstrap=0)
         # Without held-out images the labelled ones choose the score from which organoids are reported. Their
@@ -253,14 +297,20 @@ def _finish(
         "lost_chunks": data.unlabelled.lost if data.unlabelled is not None else 0,
     }
     paths = {"teacher": out / "model", "student": out / "student"}
+    looks = {name: _thorough_threshold(module, data, loop) for name, module in modules.items()}
+    result = RunResult(out, paths["teacher"], paths["student"], figures)
+    if not loop.crew.main:
+        loop.crew.wait()
+        return result
     for name, module in modules.items():
         save_model(
             paths[name], module, recipe.model.engine, getattr(module, "options", recipe.model.options),
-            data.labelled.classes, thresholds[name], facts, _thorough_threshold(module, data, loop),
+            data.labelled.classes, thresholds[name], facts, looks[name],
             recipe.data.pixel_size or _pixel_size(data),
         )  # fmt: skip
     write_json(out / "result.json", {**facts, **figures})
-    return RunResult(out, paths["teacher"], paths["student"], figures)
+    loop.crew.wait()
+    return result
 
 
 def _thorough_threshold(module: nn.Module, data: RunData, loop: Loop) -> float | None:
@@ -270,7 +320,9 @@ def _thorough_threshold(module: nn.Module, data: RunData, loop: Loop) -> float |
 
     known = data.validation or data.labelled
     some = known.select(known.names[:MOST_LOOKED_AT])
-    found = evaluate(*predict_dataset(module, some, loop.state.device, thorough=True), bootstrap=0)
+    device, crew = loop.state.device, loop.crew
+    seen = predict_dataset(module, some, device, thorough=True, crew=crew)
+    found = evaluate(*seen, bootstrap=0)
     return found.best.threshold if found.predictions else None
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from torch import nn
 
 from organoseg.core import DataError
 from organoseg.distill.copy_paste import donors_of
+from organoseg.distill.descent import Alone
 from organoseg.distill.guard import judge
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.pool import (
@@ -22,12 +24,12 @@ from organoseg.distill.pool import (
     save_pool,
 )
 from organoseg.distill.schedule import Phase
-from organoseg.distill.views import STRONG
 from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target
 from organoseg.training import plan
+from organoseg.training.ahead import Prefetch, Workers
 from organoseg.training.data import RunData
-from organoseg.training.feed import PooledFeed, Prefetch, UnlabelledBatch
+from organoseg.training.feed import PooledFeed, Share, UnlabelledBatch
 from organoseg.training.methods import Guided
 from organoseg.training.recipe import Recipe
 from organoseg.training.state import State
@@ -52,6 +54,8 @@ class Stages:
         Takes sentences worth keeping in the run's record.
     progress
         Called with images done and images in all while a part of the archive is labelled.
+    crew, workers
+        The processes of the run, and who makes batches.
     """
 
     def __init__(
@@ -63,9 +67,16 @@ class Stages:
         autocast: Callable[[], Any],
         note: Callable[[str], None],
         progress: Callable[[int, int], None] = lambda done, images: None,
+        crew: Any = None,
+        workers: Workers | None = None,
     ) -> None:
+        self._crew, self._workers = crew or Alone(), workers
         self.recipe, self.data, self.out, self.state = recipe, data, out, state
-        self._autocast, self._note, self._progress = autocast, note, progress
+        self._note, self._progress = note, progress
+        method = recipe.method
+        full = isinstance(method, Guided) and method.teacher_precision == "fp32"
+        # What a pool is labelled in; batches are always labelled as the paper does, in fp32.
+        self._autocast: Callable[[], Any] = nullcontext if full else autocast
         self.schedule = plan.schedule_of(recipe)
         self.rules = plan.rules_of(recipe)
         self._maker: Feed | None = None
@@ -77,6 +88,14 @@ class Stages:
     def waited(self) -> float:
         """Seconds spent waiting for unlabelled batches."""
         return self._waited + (self._feed.waited if self._feed else 0.0)
+
+    @property
+    def unlabelled_batch(self) -> int:
+        """Crops of a step's unlabelled batch, of all processes together; 0 where labels alone train."""
+        method = self.recipe.method
+        if not isinstance(method, Guided):
+            return 0
+        return method.unlabelled_batch or self.recipe.training.batch
 
     def phase(self, step: int) -> Phase:
         """The stage of a step; the guard may have put the switch off."""
@@ -154,8 +173,8 @@ class Stages:
         dataset = self.data.validation or self.data.labelled
         student = state.average if state.average is not None else state.student
         verdict = judge(
-            average_precision_of(student, dataset, state.device),
-            average_precision_of(state.teacher, dataset, state.device),
+            average_precision_of(student, dataset, state.device, self._crew),
+            average_precision_of(state.teacher, dataset, state.device, self._crew),
             TOLERANCE if held_out else TOLERANCE_TRAINED,
             "validation" if held_out else "the labelled images (no validation set)",
         )
@@ -177,17 +196,22 @@ class Stages:
         teacher.eval()
         state, source = self.state, self._source()
         indices = source.draw(method.pool, int(name != "burn_in"))
-        pool = label_pool(
+        crew, n = self._crew, len(indices)
+        mine = label_pool(
             Labeller(plan.filter_of(method, None), method.pool_zooms),
             teacher,  # type: ignore[arg-type]
             source,
-            indices,
+            indices[n * crew.rank // crew.size : n * (crew.rank + 1) // crew.size],
             state.device,
             self._autocast,
             self._progress,
         )
         teacher.train(was_training)
-        save_pool(pool, self._pool_path(name))
+        seen = crew.gather(list(zip(mine.indices, mine.instances, mine.names, strict=True)))
+        pool = Pool(*(tuple(part) for part in zip(*seen, strict=True)))
+        if crew.main:
+            save_pool(pool, self._pool_path(name))
+        crew.wait()
         state.facts.pool = name
         self._calibrate(method, pool)
         sharpness = state.facts.sharpness or method.sharpness
@@ -232,23 +256,26 @@ class Stages:
         """The unlabelled batch of a step."""
         if self._feed is None:
             self._maker = self._make_feed()
-            self._feed = Prefetch(self._maker)
+            steps = self.schedule.start(Phase.REFINE) - self.schedule.teacher
+            self._feed = Prefetch(self._maker, self._workers, steps)
         return self._feed(step - self.schedule.teacher)
 
     def _make_feed(self) -> Feed:
-        method, t = self.recipe.method, self.recipe.training
+        method = self.recipe.method
         if not isinstance(method, Guided):
             raise TypeError("a supervised run asked for unlabelled images")
-        size, seed = method.unlabelled_batch or t.batch, self.recipe.seed
+        size, seed = self.unlabelled_batch, self.recipe.seed
         geometry, pool = plan.geometry_of(self.recipe), self._pool()
-        strong = STRONG.scaled(method.strength)
+        strong, weak = plan.strong_of(method), plan.weak_of(self.recipe)
+        share = Share(self._crew.rank, self._crew.size)
         if pool is None:
-            return self._source().feed(size, geometry, strong)
+            return self._source().feed(size, geometry, strong, weak, share)
         chosen = plan.filter_of(method, self.state.facts.sharpness)
         donors = donors_of(self.data.labelled) if method.copy_paste else ()
         return PooledFeed(
-            self._source(), pool, chosen, size, seed, geometry, strong, donors, method.copy_paste
-        )
+            self._source(), pool, chosen, size, seed, geometry, strong, donors, method.copy_paste,
+            weak, share,
+        )  # fmt: skip
 
     def _drop_feed(self) -> None:
         self._waited = self.waited

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from organoseg.core import UsageError
 from organoseg.distill.weights import freeze
 from organoseg.models.registry import adapted_options, build_engine
 from organoseg.models.statistics import LabelStatistics
@@ -68,12 +69,13 @@ class State:
         recipe: Recipe,
         classes: tuple[int, ...],
         device: torch.device,
+        scaler: torch.amp.GradScaler | None = None,
         statistics: LabelStatistics | None = None,
     ) -> None:
         self.recipe, self.classes, self.device = recipe, classes, device
-        self._statistics = statistics
+        self.scaler, self._statistics = scaler, statistics
         self.facts = Facts()
-        self.student = new_engine(recipe, classes, recipe.seed, statistics).to(device)
+        self.student = self._fresh(recipe.seed)
         self.teacher = freeze(copy.deepcopy(self.student))
         self.average: nn.Module | None = None
         self.optimiser = self.new_optimiser()
@@ -84,36 +86,64 @@ class State:
         groups = self.student.parameter_groups(t.learning_rate, t.weight_decay)  # type: ignore[operator]
         for group in groups:
             group["base_lr"] = group["lr"]
-        return torch.optim.AdamW(groups)
+        return torch.optim.AdamW(groups, fused=self.device.type == "cuda" or None)
+
+    def _fresh(self, seed: int) -> nn.Module:
+        engine = new_engine(self.recipe, self.classes, seed, self._statistics).to(self.device)
+        if self.recipe.training.checkpointing:
+            if not hasattr(engine, "gradient_checkpointing"):
+                raise UsageError(
+                    f"the engine {self.recipe.model.engine} cannot compute its activations twice",
+                    where="recipe, training.checkpointing",
+                    remedy="Set it to false.",
+                )
+            engine.gradient_checkpointing = True  # type: ignore[assignment]
+        return engine
 
     def begin_student(self, averages: bool) -> None:
         """A student from the backbone's pre-training, never from the teacher; the teacher is fixed."""
         # Another seed than the teacher's: a student that starts alike makes the same mistakes.
-        seed = self.recipe.seed + 1000
-        student = new_engine(self.recipe, self.classes, seed, self._statistics)
-        self.student = student.to(self.device)
+        self.student = self._fresh(self.recipe.seed + 1000)
         self.average = freeze(copy.deepcopy(self.student)) if averages else None
         self.optimiser = self.new_optimiser()
 
-    def checkpoint(self, identity: dict[str, Any]) -> files.Checkpoint:
-        """All of it."""
+    def checkpoint(self, identity: dict[str, Any], crew: Any = None) -> files.Checkpoint:
+        """All of it; the processes of a crew differ in nothing but their random numbers, and all must ask."""
         tensors = files.module_tensors("student", self.student)
         tensors |= files.module_tensors("teacher", self.teacher)
         if self.average is not None:
             tensors |= files.module_tensors("average", self.average)
         moments, groups = files.optimiser_state(self.optimiser)
         tensors |= moments | files.rng_state(self.device)
+        if crew is not None and crew.size > 1:
+            others = crew.gather([{k: v.cpu() for k, v in files.rng_state(self.device).items()}])
+            for rank, state in enumerate(others[1:], 1):
+                tensors |= {f"{k}.{rank}": v for k, v in state.items()}
         facts = {
             "facts": asdict(self.facts),
             "groups": groups,
             "average": self.average is not None,
             "numpy": np.__version__,
+            "processes": crew.size if crew is not None else 1,
+            "scaler": self.scaler.state_dict() if self.scaler is not None else None,
             **identity,
         }
         return files.Checkpoint(tensors, facts)
 
-    def restore(self, saved: files.Checkpoint) -> None:
-        """Go back to a checkpoint."""
+    def restore(self, saved: files.Checkpoint, crew: Any = None) -> None:
+        """Go back to a checkpoint.
+
+        Raises
+        ------
+        UsageError
+            It was written by another number of processes: their random numbers would be others.
+        """
+        here, there = crew.size if crew is not None else 1, saved.facts.get("processes", 1)
+        if here != there:
+            raise UsageError(
+                f"this run was started with {there} processes and is resumed with {here}",
+                remedy=f"Resume it with {there}: torchrun --nproc-per-node {there}, or start another run.",
+            )
         self.facts = Facts(**saved.facts["facts"])
         files.load_module(saved, "student", self.student)
         files.load_module(saved, "teacher", self.teacher)
@@ -122,4 +152,6 @@ class State:
             files.load_module(saved, "average", self.average)
         self.optimiser = self.new_optimiser()
         files.load_optimiser(saved, self.optimiser)
-        files.load_rng(saved.tensors, self.device)
+        files.load_rng(saved.tensors, self.device, crew.rank if crew is not None else 0)
+        if self.scaler is not None and saved.facts.get("scaler"):
+            self.scaler.load_state_dict(saved.facts["scaler"])

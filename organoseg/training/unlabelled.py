@@ -13,8 +13,8 @@ from organoseg.archive import FolderArchive
 from organoseg.archive.catalogue import FILE
 from organoseg.core import DataError, Image, UsageError, normalised
 from organoseg.distill.pool import Picture, Pictures
-from organoseg.distill.views import Geometry, Photometry
-from organoseg.training.feed import UnlabelledBatch, UnlabelledFeed
+from organoseg.distill.views import WEAK, Geometry, Light
+from organoseg.training.feed import WHOLE, Share, UnlabelledBatch, UnlabelledFeed
 from organoseg.training.recipe import Data, Sampling
 
 
@@ -52,8 +52,15 @@ class Unlabelled(Pictures, Protocol):
         """Numbers of ``size`` different pictures, or of all that are found; each ``part`` draws anew."""
         ...
 
-    def feed(self, batch: int, geometry: Geometry, strong: Photometry) -> Feed:
-        """Crops in weak and strong views, for a teacher that labels every batch."""
+    def feed(
+        self,
+        batch: int,
+        geometry: Geometry,
+        strong: Light,
+        weak: Light = WEAK,
+        share: Share = WHOLE,
+    ) -> Feed:
+        """Crops in weak and strong views, for a teacher that labels every batch; of each batch a share."""
         ...
 
 
@@ -86,9 +93,16 @@ class FolderImages:
         order = np.random.default_rng((self._seed + part, 99)).permutation(len(self))
         return tuple(sorted(order[:size].tolist()))
 
-    def feed(self, batch: int, geometry: Geometry, strong: Photometry) -> Feed:
+    def feed(
+        self,
+        batch: int,
+        geometry: Geometry,
+        strong: Light,
+        weak: Light = WEAK,
+        share: Share = WHOLE,
+    ) -> Feed:
         """Crops; every image once an epoch."""
-        return UnlabelledFeed(self, len(self), batch, self._seed, geometry, strong)
+        return UnlabelledFeed(self, len(self), batch, self._seed, geometry, strong, weak, share)
 
 
 def named(name: str, words: Collection[str]) -> bool:

@@ -9,31 +9,51 @@ from torch import nn
 
 from organoseg.core import Instances
 from organoseg.dataset import LabelledDataset
+from organoseg.distill.descent import Alone
 from organoseg.evaluation import average_precision
-from organoseg.inference.image import segment_image
+from organoseg.inference.image import Look, segment_images
 from organoseg.models.ensemble import Thorough
 
 #: Low enough for the tail of the precision-recall curve.
 FLOOR = 0.05
 
 
+#: Images that a GPU is given at once; a processor takes them one by one.
+IMAGES_AT_ONCE = 16
+
+
 def predict_dataset(
-    module: nn.Module, dataset: LabelledDataset, device: torch.device, thorough: bool = False
+    module: nn.Module,
+    dataset: LabelledDataset,
+    device: torch.device,
+    thorough: bool = False,
+    crew: Any = None,
 ) -> tuple[dict[str, Instances], dict[str, Instances]]:
-    """Predictions and ground truth by image name, where somebody looked; the module keeps its mode."""
+    """Predictions and ground truth by image name, where somebody looked; the module keeps its mode.
+
+    The processes of a ``crew`` share the images; all of them must ask, and all get all.
+    """
     looks: Any = Thorough(module) if thorough else module  # type: ignore[arg-type]
     was_training = module.training
     module.eval()
-    predicted, truth = {}, {}
-    for item in dataset:
-        predicted[item.image.name] = item.judged(segment_image(looks, item.image, FLOOR, device))
-        truth[item.image.name] = item.instances
+    items = list(dataset)
+    team: Any = crew or Alone()
+    mine = items[len(items) * team.rank // team.size : len(items) * (team.rank + 1) // team.size]
+    together = IMAGES_AT_ONCE if device.type == "cuda" else 1
+    look, found = Look(batch=together), []
+    for start in range(0, len(mine), together):
+        some = mine[start : start + together]
+        found += segment_images(looks, [item.image for item in some], FLOOR, device, look)
     module.train(was_training)
+    predicted, truth = {}, {}
+    for item, seen in zip(items, team.gather(found), strict=True):
+        predicted[item.image.name] = item.judged(seen)
+        truth[item.image.name] = item.instances
     return predicted, truth
 
 
 def average_precision_of(
-    module: nn.Module, dataset: LabelledDataset, device: torch.device
+    module: nn.Module, dataset: LabelledDataset, device: torch.device, crew: Any = None
 ) -> float:
     """COCO mask AP of an engine on a labelled set."""
-    return average_precision(*predict_dataset(module, dataset, device))
+    return average_precision(*predict_dataset(module, dataset, device, crew=crew))

@@ -234,6 +234,17 @@ def test_a_killed_build_goes_on_and_ends_as_one_that_was_not(focus: Path, tmp_pa
     assert not (tmp_path / ".a.zarr.partial").exists()
 
 
+def test_two_processes_never_make_one_archive_and_no_lock_is_left(tmp_path: Path) -> None:
+    out, command = tmp_path / "a.zarr", {"sources": ["x"]}
+    with (
+        building.open_build(out, command),
+        pytest.raises(UsageError, match="Another process"),
+        building.open_build(out, command),
+    ):
+        pass
+    assert [p.name for p in tmp_path.iterdir()] == [".a.zarr.partial"]
+
+
 def test_a_torn_record_and_a_damaged_image_are_done_again(
     focus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

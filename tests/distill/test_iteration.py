@@ -120,7 +120,7 @@ def test_the_teacher_labels_outside_autocast_and_both_student_passes_run_inside(
         def __exit__(self, *_: object) -> None:
             bench.log.append("}")
 
-    bench.iteration._autocast = Cast
+    bench.iteration._descend._autocast = Cast
     bench.step(Phase.BURN_IN)
     inside = bench.log[bench.log.index("autocast {") : bench.log.index("}")]
     assert [line for line in bench.log if line.startswith("teacher.segment")]

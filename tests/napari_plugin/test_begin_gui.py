@@ -102,7 +102,7 @@ def test_in_a_window(
     viewer = make_napari_viewer_proxy(show=True)
     widget = ReviewWidget(viewer)
     viewer.window.add_dock_widget(widget)
-    widget.accept()
+    widget.do.accept()
     assert "No review is open" in widget.panel.hint.text()
 
     # An image without organoids: what to do is said.
@@ -117,22 +117,31 @@ def test_in_a_window(
     qtbot.waitUntil(lambda: widget.desk is not None, timeout=30_000)
     assert "Draw what was missed (D)" in widget.panel.hint.text()
     layer = viewer.layers[EDIT]
-    widget.draw()
+    widget.do.draw()
     with layer.block_history():
         layer.paint((20, 20), 1)
     assert len(widget.desk.organoids()) == 1
-    widget.accept()
+    widget.do.accept()
     assert next(iter(widget.desk.organoids().values())).state == "drawn"
     first = widget.desk.session.project.folder
+
+    # The folder that the user named does as well as the one inside it; what is left to press is said.
+    assert first == tmp_path / "bare" / "review"
+    widget.open(tmp_path / "bare")
+    assert widget.desk is not None
+    assert not widget.desk.read_only
+    widget.do.complete()
+    assert "Use for training" in widget.panel.hint.text()
+    widget.do.complete()
 
     # A second window looks, and is told; nothing that it paints looks as if it were kept.
     other = ReviewWidget(viewer)
     other.open(first)
     assert "open already" in other.desk.read_only
     before = (first / "journal.jsonl").read_bytes()
-    other.accept()
-    other.delete()
-    other.draw()
+    other.do.accept()
+    other.do.delete()
+    other.do.draw()
     assert (first / "journal.jsonl").read_bytes() == before
     other.close()
 
@@ -154,7 +163,7 @@ def test_in_a_window(
     qtbot.waitUntil(lambda: len(widget.view.items) == 2000, timeout=60_000)
     assert len(viewer.layers[NUMBERS].data) == 2000
     assert widget.panel.queue.rowCount() == 2000
-    widget.accept()
+    widget.do.accept()
     assert (np.asarray(viewer.layers[OUTLINES].data) == 2).any()
 
     # A journal of another project, and images that were taken away: said, and the window lives on.

@@ -162,7 +162,7 @@ def test_the_whole_loop(
 
     # Two that were taken for one are split; merged again by pointing; split for good.
     both = next(n for n, item in desk.organoids().items() if abs(item.score - 0.6) < 0.01)
-    review.go_to(both)
+    review.do.go_to(both)
     count = len(desk.organoids())
     user.press("S")
     assert len(desk.organoids()) == count + 1

@@ -123,7 +123,7 @@ def test_everything(review: Any) -> None:
     area = desk.organoids()[1].mask.area
     press(review, "S")  # 3 is round: no waist, so nothing happens
     assert "split" not in desk.calls
-    review.go_to(1)
+    review.do.go_to(1)
     layers[EDIT].brush_size = 3
     for y in range(20, 100):
         stroke(review, y, 60, label=0)
@@ -153,7 +153,7 @@ def test_everything(review: Any) -> None:
     assert desk.calls[-1] == "complete"
 
     # To another image and back; what belongs to the first is not in the second.
-    review.open_image(1)
+    review.do.open_image(1)
     assert layers[IMAGE].data is desk.images[1].pixels or np.array_equal(
         layers[IMAGE].data, desk.images[1].pixels
     )
@@ -177,7 +177,7 @@ def test_everything(review: Any) -> None:
     # A layer that the user threw away comes back with the next image.
     layers.remove(OUTLINES)
     press(review, "N")
-    review.open_image(-1)
+    review.do.open_image(-1)
     assert OUTLINES in layers
 
     # Read-only: nothing that cannot be kept looks as if it were.

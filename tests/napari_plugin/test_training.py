@@ -35,7 +35,8 @@ for step in (10, 20, 30):
         sys.exit("organoseg: error: the disk is full")
     with (out / "metrics.jsonl").open("a") as file:
         file.write(json.dumps({"step": step, "kind": "train", "loss": 3 / step}) + "\\n")
-        file.write(json.dumps({"step": step, "kind": "validation", "AP": step / 100}) + "\\n")
+        spread = {"AP_low": step / 200, "AP_high": step / 50} if step > 10 else {}
+        file.write(json.dumps({"step": step, "kind": "validation", "AP": step / 100, **spread}) + "\\n")
     print(f"teacher step {step}/30, loss {3 / step:.3f}, 0:00:10 left", file=sys.stderr, flush=True)
 (out / "result.json").write_text(json.dumps({"seconds": {"train": 70.0}}))
 """
@@ -83,6 +84,22 @@ def test_a_run_is_followed_found_again_and_ends(train: Path, tmp_path: Path) -> 
     until(lambda: again.look().state == "finished")
     assert [step for step, _ in again.progress.losses] == [10, 20, 30]
     assert again.progress.left == "0:00:10"
+    assert again.progress.intervals == [(20, 0.1, 0.4), (30, 0.15, 0.6)]
+
+
+def test_the_newest_picture_of_what_is_found_is_shown_and_none_of_a_run_before(
+    train: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "first"
+    watch = jobs.Watch(jobs.start(train, out))
+    (out / "samples").mkdir(parents=True)
+    for name in ("step-00005.png", "step-00010.png", "step-00900.png", "notes.txt"):
+        (out / "samples" / name).touch()
+    (out / "go10").touch()
+    until(lambda: watch.look().step == 10)
+    assert watch.look().sample == (10, out / "samples" / "step-00010.png")
+    jobs.stop(watch.job)
+    until(lambda: not jobs.alive(watch.job))
 
 
 def test_a_run_can_be_stopped_and_says_so(train: Path, tmp_path: Path) -> None:
@@ -225,3 +242,5 @@ def test_a_round_is_judged_on_the_held_out_images(
     (run / "recipe.yaml").write_text("data: {validation: null}")
     with pytest.raises(DataError, match="no held-out images"):
         rounds.held_out(run)
+    assert rounds.is_measured(run) is False
+    assert rounds.is_measured(tmp_path / "not yet") is None

@@ -18,10 +18,10 @@ FLOORS = {
     "inference": 4,
     "tracking": 4,
     "review": 4,
-    "training": 5,
     "report": 5,
-    "demo": 6,
-    "cli": 7,
+    "training": 6,
+    "demo": 7,
+    "cli": 8,
 }
 
 

@@ -64,9 +64,11 @@ def test_every_image_comes_once_and_the_random_ones_are_spread(
     for end in range(count + 1):
         if not all(drawn[end:]):  # the last ones may all be random
             assert sum(drawn[:end]) >= int(share * end - 1e-9)
-    ranked = [t.priority for t in queue if not t.random]
-    assert ranked == sorted(ranked, reverse=True)
     assert queue == make_queue(items, random_share=share, seed=seed)
+    doubtful = make_queue(items, "doubtful", random_share=share, seed=seed)
+    assert [t.random for t in doubtful] == drawn
+    worst = [t.priority for t in doubtful if not t.random]
+    assert worst == sorted(worst, reverse=True)
 
 
 def test_the_random_images_do_not_depend_on_what_was_found() -> None:

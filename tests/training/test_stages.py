@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from organoseg.distill.iteration import Iteration
+from organoseg.distill.labeller import Labeller, QueryLabeller
+from organoseg.distill.pseudo_labels import PaperFilter
 from organoseg.distill.schedule import Phase, Schedule
 from organoseg.training import plan
 from organoseg.training.loop import Loop
@@ -162,9 +164,10 @@ def test_the_preset_paper_is_the_paper(data: Path) -> None:
     assert rules.unlabelled_weight == 2.0  # every unlabelled term, no ramp
     assert rules.decay == 0.9996
     assert rules.clip == 0.01  # of the full model
-    assert labeller.filter.score == 0.7  # type: ignore[attr-defined]
-    assert type(labeller.filter).__name__ == "PaperFilter"
-    assert labeller.views == 1
+    assert isinstance(labeller, QueryLabeller)
+    assert labeller.score == 0.7
+    assert labeller.cells == 5
+    assert labeller.otherwise == Labeller(PaperFilter(0.7))  # one view; engines without queries
     assert (training.learning_rate, training.weight_decay) == (1e-4, 0.05)
     assert schedule.teacher == training.steps  # the teacher trains as long as the student
     assert 1 / 6 <= schedule.burn_in / training.steps <= 1 / 2

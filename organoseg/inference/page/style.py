@@ -6,32 +6,46 @@ POLICY = (
     "base-uri 'none'; form-action 'none'"
 )
 
-CSS = """
+#: What every page of organoseg has in common.
+BASE = """
 :root { --ink: #1e2228; --soft: #5c6470; --line: #dfe3e8; --back: #f5f6f8; --accent: #1f6fb2; }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--back); color: var(--ink);
   font: 16px/1.55 system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; }
-main { max-width: 1160px; margin: 0 auto; padding: 28px 20px 60px; }
+main { margin: 0 auto; padding: 28px 20px 60px; }
 h1 { font-size: 1.7rem; margin: 0 0 .3rem; }
 h2 { font-size: 1.2rem; margin: 0 0 .5rem; }
-h3 { font-size: 1rem; margin: 1rem 0 .2rem; }
-p { margin: .5rem 0; max-width: 50rem; }
-a { color: var(--accent); }
+p { margin: .5rem 0; }
 .lead { font-size: 1.08rem; }
 section { background: #fff; border: 1px solid var(--line); border-radius: 10px; padding: 20px 24px; margin-top: 18px; }
+.soft { color: var(--soft); font-size: .92rem; }
+svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
+svg .name { font-weight: 600; }
+svg .grid { stroke: var(--line); }
+footer { color: var(--soft); font-size: .85rem; margin-top: 22px; }
+"""
+
+CSS = (
+    BASE
+    + """
+main { max-width: 1240px; }
+h3 { font-size: 1rem; margin: 1rem 0 .2rem; }
+p { max-width: 50rem; }
+a { color: var(--accent); }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(170px, 1fr)); gap: 14px; margin-top: 16px; }
 .card { background: #fff; border: 1px solid var(--line); border-top: 4px solid var(--accent); border-radius: 10px;
   padding: 12px 18px; color: var(--soft); font-size: .92rem; }
 .card b { display: block; font-size: 1.9rem; line-height: 1.25; color: var(--ink); font-variant-numeric: tabular-nums; }
 .card.bad { border-top-color: #c0392b; }
-.soft { color: var(--soft); font-size: .92rem; }
 .scroll { overflow: auto; max-height: 620px; margin-top: .6rem; border-bottom: 1px solid var(--line); }
 table { border-collapse: collapse; width: 100%; font-size: .92rem; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: 5px 9px; border-bottom: 1px solid var(--line); white-space: nowrap; }
 th:first-child, td:first-child, td.text, th.text { text-align: left; }
-td.text { white-space: normal; overflow-wrap: anywhere; min-width: 8rem; }
-#pictures td.text { min-width: 17rem; }
-th { font-weight: 600; position: sticky; top: 0; background: #fff; z-index: 1; box-shadow: 0 1px 0 var(--line); }
+td.text { white-space: normal; line-height: 1.3; overflow-wrap: anywhere; min-width: 8rem; }
+#pictures td.text { min-width: 11rem; }
+#pictures th, #pictures td { padding: 5px 7px; }
+th { font-weight: 600; white-space: normal; vertical-align: bottom; position: sticky;
+  top: 0; background: #fff; z-index: 1; box-shadow: 0 1px 0 var(--line); }
 th[data-sort] { cursor: pointer; }
 th[data-sort]:hover { color: var(--accent); }
 th.up::after { content: " \\25B2"; font-size: .7em; } th.down::after { content: " \\25BC"; font-size: .7em; }
@@ -39,9 +53,7 @@ input[type=search] { font: inherit; padding: 5px 10px; border: 1px solid var(--l
   max-width: 100%; }
 svg { max-width: 100%; height: auto; display: block; }
 svg.box { display: inline-block; vertical-align: middle; max-width: none; }
-svg text { font: 12px system-ui, sans-serif; fill: var(--soft); }
-svg .name { font-weight: 600; fill: #b4532a; }
-svg .grid { stroke: var(--line); }
+svg .name { fill: #b4532a; paint-order: stroke; stroke: #fff; stroke-width: 4px; }
 svg .median { stroke: #b4532a; stroke-dasharray: 4 3; }
 svg .none { fill: none; stroke: #c9ced6; stroke-dasharray: 3 3; }
 .plates { display: grid; grid-template-columns: repeat(auto-fit, minmax(380px, 1fr)); gap: 10px 26px; }
@@ -64,11 +76,11 @@ details ul { margin: .3rem 0; padding-left: 1.2rem; font-size: .9rem; overflow-w
 dl { display: grid; grid-template-columns: max-content 1fr; gap: 4px 18px; margin: .4rem 0; }
 dt { font-weight: 600; } dd { margin: 0; overflow-wrap: anywhere; }
 code { font-size: .9em; background: #eef1f4; padding: 1px 5px; border-radius: 4px; overflow-wrap: anywhere; }
-footer { color: var(--soft); font-size: .85rem; margin-top: 22px; }
 @media (max-width: 640px) { section { padding: 16px; } .plates { grid-template-columns: 1fr; } dl { display: block; } }
 @media print { body { background: #fff; } section, .card, figure { break-inside: avoid; }
   .scroll { max-height: none; overflow: visible; } input { display: none; } }
 """
+)
 
 #: Sorts a table by the column whose head is clicked, and shows the rows that hold what is typed.
 SCRIPT = """

@@ -10,11 +10,6 @@ An organoid's mask is every pixel that has its number in any of the layers.
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +18,8 @@ from numpy.typing import NDArray
 
 from organoseg.archive.layout import ZSTD_LEVEL, chunking, level_sizes, ome_attrs
 from organoseg.archive.write_image import levels
-from organoseg.core import DataError, Instances, Mask, RunError
+from organoseg.core import DataError, Instances, Mask
+from organoseg.core.folders import atomic_folder
 from organoseg.inference.result import Result
 
 #: The first layer; those below it are called by it and their depth.
@@ -36,7 +32,7 @@ def write_ome_zarr(path: Path, result: Result) -> None:
 
     RunError when the disk does not take it; DataError where a number is above 2^32 - 1.
     """
-    with _whole_folder(path) as folder:
+    with atomic_folder(path, replace=True) as folder:
         _write(folder, result)
 
 
@@ -182,33 +178,3 @@ def _joined(pieces: list[Mask]) -> Mask | None:
         y0, x0, y1, x1 = mask.box
         bits[y0 - y : y1 - y, x0 - x : x1 - x] |= mask.bits
     return Mask.from_bits(bits, y, x)
-
-
-def _synced(folder: Path) -> None:
-    """Every file on the disk, so that a power cut after the rename finds them whole."""
-    for file in folder.rglob("*"):
-        if file.is_file():
-            with file.open("rb+") as handle:
-                os.fsync(handle.fileno())
-
-
-@contextlib.contextmanager
-def _whole_folder(path: Path) -> Iterator[Path]:
-    """A folder beside ``path`` that becomes it when the block ends without an error; what was there goes then."""
-    partial, old = (path.parent / f".tmp-{secrets.token_hex(8)}" for _ in range(2))
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        _synced(partial)
-        if path.exists():
-            path.rename(old)
-        partial.rename(path)
-    except OSError as error:
-        raise RunError(
-            f"Cannot write the folder: {error.strerror or error}",
-            where=os.fspath(path),
-            remedy="Check free space, permissions and the path, then run again",
-        ) from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)

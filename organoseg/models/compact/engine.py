@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from organoseg.core import Instances
 from organoseg.models.compact.decode import decode
 from organoseg.models.compact.encoder import Padding
-from organoseg.models.compact.loss import compact_losses
+from organoseg.models.compact.loss import compact_losses, positives
 from organoseg.models.compact.network import LEVELS, CompactNetwork
 from organoseg.models.protocol import Target
 
@@ -48,6 +48,8 @@ class CompactSegmenter(nn.Module):
         self.options: dict[str, Any] = {}
         self.max_instances = max_instances
         self.nms = nms
+        #: Set where a batch is computed in parts; see the protocol.
+        self.normaliser: Callable[[Tensor], Tensor] | None = None
 
     @property
     def encoder(self) -> nn.Module:
@@ -67,7 +69,11 @@ class CompactSegmenter(nn.Module):
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Weighted ``score``, ``dice`` and ``pixel`` terms of a batch (B, 1, H, W), H and W multiples of 32."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return compact_losses(self.network, pixels, targets, self.classes)
+        return compact_losses(self.network, pixels, targets, self.classes, self.normaliser)
+
+    def denominators(self, shape: tuple[int, int], targets: Sequence[Target]) -> Tensor:
+        """What the losses of a batch of images of this shape are divided by, float32 (1,)."""
+        return torch.tensor([positives(targets, shape, self.classes)])
 
     @torch.no_grad()
     def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -44,9 +44,16 @@ def _tensors(a: Assignment, device: torch.device) -> dict[str, Tensor]:
 
 
 def compact_losses(
-    network: CompactNetwork, pixels: Tensor, targets: Sequence[Target], classes: Sequence[int]
+    network: CompactNetwork,
+    pixels: Tensor,
+    targets: Sequence[Target],
+    classes: Sequence[int],
+    normaliser: Callable[[Tensor], Tensor] | None = None,
 ) -> dict[str, Tensor]:
-    """``{"score", "dice", "pixel"}``, weighted and normalised by the positives of the batch."""
+    """``{"score", "dice", "pixel"}``, weighted and normalised by the positives of the batch.
+
+    ``normaliser``: from the positives of this batch to those of the whole one that it is a part of.
+    """
     scores, features, masks = network(pixels)
     shape = (pixels.shape[2], pixels.shape[3])
     total = pixels.new_zeros(3)
@@ -70,9 +77,15 @@ def compact_losses(
             quality[a["image"], a["label"], a["row"], a["column"]] = best
         score = (quality_focal(logits, quality) * a["known"].unsqueeze(1)).sum()
         total = total + torch.stack([score, total[1] * 0, total[2] * 0])
+    count = count if normaliser is None else normaliser(count)
     total = total / count.clamp(min=1)
     return {
         "score": SCORE_WEIGHT * total[0],
         "dice": DICE_WEIGHT * total[1],
         "pixel": PIXEL_WEIGHT * total[2],
     }
+
+
+def positives(targets: Sequence[Target], shape: tuple[int, int], classes: Sequence[int]) -> float:
+    """What `compact_losses` divides by: the weights of all positive locations of a batch."""
+    return float(sum(assign(targets, stride, shape, classes).weight.sum() for stride in LEVELS))

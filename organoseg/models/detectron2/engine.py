@@ -29,7 +29,7 @@ warnings.filterwarnings("ignore", "torch.meshgrid: in an upcoming release")
 
 
 def _alone(count: Tensor) -> Tensor:
-    return count.clamp(min=1)
+    return count
 
 
 def _network(options: Detectron2Options, classes: int) -> Any:

@@ -24,7 +24,7 @@ from organoseg.models.detectron2.assign import (
     assign_anchors,
     assign_regions,
 )
-from organoseg.models.detectron2.mask_losses import mask_losses
+from organoseg.models.detectron2.mask_losses import TINY, mask_losses
 from organoseg.models.detectron2.targets import BatchTargets
 
 Normaliser = Callable[[Tensor], Tensor]
@@ -178,7 +178,7 @@ def _region_losses(
     scores, deltas = (p.float() for p in predictions)
     classes = predictor.num_classes
     n = len(regions.label)
-    count = normaliser(scores.new_tensor(float(max(n, 1))))
+    count = normaliser(scores.new_tensor(float(n))).clamp(min=TINY)
     real = regions.label < classes
     weight = torch.where(real, 1.0, regions.background)
     sure = torch.where(real, regions.confidence, 0.0)

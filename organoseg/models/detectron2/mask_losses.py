@@ -13,6 +13,9 @@ from torch.nn import functional as F
 from organoseg.models.detectron2.assign import Regions
 from organoseg.models.detectron2.targets import BatchTargets
 
+#: A mean over processes of whole numbers is nought or well above this; sums over nothing are nought.
+TINY = 1e-6
+
 
 def mask_losses(
     heads: Any,
@@ -34,7 +37,7 @@ def mask_losses(
     per_image = real.split([len(b) for b in boxes])
     chosen = [b[keep] for b, keep in zip(boxes, per_image, strict=True)]
     label, weights, which = regions.label[real], regions.weights[real], regions.which[real]
-    count = normaliser(weights.new_tensor(float(max(len(label), 1))))
+    count = normaliser(weights.new_tensor(float(len(label)))).clamp(min=TINY)
     head = heads.mask_head
     if hasattr(head, "coarse_head"):
         return _point_losses(heads, features, chosen, label, weights, which, batch, count)

@@ -74,9 +74,9 @@ def test_what_was_trained_predicts_and_is_evaluated(
 ) -> None:
     model, out = whole[1] / "model", tmp_path / "found"
     assert main(["predict", str(data / "images"), "--model", str(model), "--out", str(out)]) == 0
-    command = ["evaluate", "--predictions", str(out), "--ground-truth"]
+    command = ["evaluate", "--predictions", str(out / "instances.json"), "--ground-truth"]
     capsys.readouterr()
-    assert main([*command, str(data / "validation.json"), "--json", "--bootstrap", "0"]) == 0
+    assert main([*command, str(data / "labelled.json"), "--json", "--bootstrap", "0"]) == 0
     assert "AP" in json.loads(capsys.readouterr().out)
 
 

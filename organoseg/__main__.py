@@ -1,0 +1,7 @@
+"""`python -m organoseg`, which is also what `torchrun -m organoseg train ...` starts in each process."""
+
+import sys
+
+from organoseg.cli.main import main
+
+sys.exit(main())

@@ -1,0 +1,375 @@
+"""The loss of a whole step and its gradient, however many parts and processes it is computed in.
+
+A step's batch may be larger than the memory, or shared by several processes. Every term of a loss is a sum over the
+batch divided by a number that belongs to the batch, such as its masks; when parts are divided by the number of the
+*whole* batch, their losses and gradients add up to those of the whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from organoseg.core import RunError, UsageError
+from organoseg.models.protocol import Segmenter, Target
+
+Trace = Callable[[str], None]
+#: fp16 steps in a row whose gradient does not fit the format: the scale then is not the fault.
+MOST_SKIPS = 50
+
+
+class Crew(Protocol):
+    """The processes that share a step. All do the same steps and ask the same things in the same order."""
+
+    size: int
+
+    def sum(self, values: Tensor) -> Tensor:
+        """Sum over the processes; the tensor itself may be changed."""
+        ...
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so in one of them."""
+        ...
+
+
+class Alone:
+    """A crew of one."""
+
+    rank, size, main = 0, 1, True
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The values."""
+        return values
+
+    def any(self, flag: bool) -> bool:
+        """The flag."""
+        return flag
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        """The items of all processes, by rank."""
+        return items
+
+    def wait(self) -> None:
+        """Until all are here."""
+
+
+@dataclass(frozen=True, eq=False)
+class Branch:
+    """Crops that the student sees, what it should see there, and how much that counts."""
+
+    name: str
+    pixels: Tensor
+    targets: Sequence[Target]
+    weight: float = 1.0
+
+    def part(self, index: int, parts: int) -> Branch:
+        """One of so many parts of about equal size."""
+        n = len(self.targets)
+        some = slice(n * index // parts, n * (index + 1) // parts)
+        return Branch(self.name, self.pixels[some], self.targets[some], self.weight)
+
+
+@dataclass
+class Report:
+    """What one step did. ``skipped``: its gradient did not fit fp16, and the student stayed as it was."""
+
+    losses: dict[str, float] = field(default_factory=dict)
+    total: float = 0.0
+    gradient: float = 0.0
+    pseudo: list[Target] = field(default_factory=list)
+    skipped: bool = False
+
+
+class _Divisors:
+    """Hands an engine what its sums are divided by, in the order in which it asks."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values, self._asked = values, 0
+
+    def __call__(self, count: Tensor) -> Tensor:
+        value = self._values[self._asked : self._asked + count.numel()]
+        self._asked += count.numel()
+        return value.view_as(count).to(count.dtype)
+
+
+class _Counting:
+    """Writes down what an engine divides by."""
+
+    def __init__(self) -> None:
+        self.counts: list[Tensor] = []
+
+    def __call__(self, count: Tensor) -> Tensor:
+        self.counts.append(count.detach().reshape(-1).float())
+        return count
+
+
+class _Asking:
+    """Asks the other processes whenever an engine divides: right where each sees its batch in one part."""
+
+    def __init__(self, crew: Crew) -> None:
+        self._crew = crew
+
+    def __call__(self, count: Tensor) -> Tensor:
+        return self._crew.sum(count.detach().clone()) / self._crew.size
+
+
+class Descent:
+    """One descent of the student: forward over all branches, backward, clip, step.
+
+    Parameters
+    ----------
+    backward
+        Called with a loss; the loop's accelerator puts its scaling there.
+    scaler
+        Of gradients in fp16.
+    parts
+        A process' batch is given to the network in so many parts. Raised when the memory does not suffice.
+    note
+        Takes a sentence for the run's record.
+    """
+
+    def __init__(
+        self,
+        clip: float,
+        *,
+        backward: Callable[[Tensor], Any] = torch.Tensor.backward,
+        autocast: Callable[[], Any] = nullcontext,
+        scaler: torch.amp.GradScaler | None = None,
+        crew: Crew | None = None,
+        parts: int = 1,
+        trace: Trace = lambda part: None,
+        note: Callable[[str], None] = lambda text: None,
+    ) -> None:
+        self.clip, self.scaler, self.parts = clip, scaler, parts
+        self.crew: Crew = crew or Alone()
+        self._backward, self._autocast, self._trace, self._note = backward, autocast, trace, note
+        self._skips = 0
+
+    def __call__(
+        self,
+        student: Segmenter,
+        optimiser: torch.optim.Optimizer,
+        branches: Sequence[Branch],
+        report: Report,
+    ) -> None:
+        """Descend once and write into the report.
+
+        Raises
+        ------
+        RunError
+            The loss or its gradient is not finite, or one crop is more than the memory holds. The student is as it
+            was before.
+        """
+        terms = self._gradients(student, optimiser, branches)
+        trained = [p for group in optimiser.param_groups for p in group["params"]]
+        self._share(trained)
+        self._trace("clip")
+        if self.scaler is not None:
+            self.scaler.unscale_(optimiser)
+        norm = nn.utils.clip_grad_norm_(trained, self.clip)
+        self._read(terms, branches, norm, report)
+        self._judge(report)
+        self._trace("step")
+        if self.scaler is None:
+            optimiser.step()
+        else:
+            self.scaler.step(optimiser)  # leaves out a step whose gradient overflowed
+            self.scaler.update()
+
+    # -- forward and backward ------------------------------------------------------------------
+
+    def _gradients(
+        self, student: Segmenter, optimiser: torch.optim.Optimizer, branches: Sequence[Branch]
+    ) -> dict[str, Tensor]:
+        """Gradients of this process' share, and its loss terms, detached."""
+        while True:
+            optimiser.zero_grad(set_to_none=True)
+            terms, error = self._tried(student, branches)
+            # A step that one process alone repeats would leave the others waiting for ever.
+            failed = error is not None if self.crew.size == 1 else self.crew.any(error is not None)
+            if not failed:
+                return terms
+            optimiser.zero_grad(set_to_none=True)
+            self._halve(branches, error)
+
+    def _tried(
+        self, student: Segmenter, branches: Sequence[Branch]
+    ) -> tuple[dict[str, Tensor], torch.OutOfMemoryError | None]:
+        terms: dict[str, Tensor] = {}
+        try:
+            normalisers = self._normalisers(student, branches)
+            for index in range(self.parts):
+                self._part(student, branches, normalisers, index, terms)
+        except torch.OutOfMemoryError as error:
+            if self.crew.size > 1 and not hasattr(student, "denominators") and self.parts == 1:
+                raise RunError(
+                    "the memory of the GPU does not hold this process' share of a batch",
+                    where="recipe, training",
+                    remedy="Set training.accumulate to 2 or more, or training.checkpointing to true, and go on "
+                    "with --resume.",
+                ) from error
+            # The traceback holds the activations; without it the memory is free for the next attempt.
+            return {}, error.with_traceback(None)
+        finally:
+            if self.parts > 1 or self.crew.size > 1:
+                student.normaliser = None  # type: ignore[attr-defined]
+        return terms, None
+
+    def _part(
+        self,
+        student: Segmenter,
+        branches: Sequence[Branch],
+        normalisers: Sequence[Callable[[], Any]] | None,
+        index: int,
+        terms: dict[str, Tensor],
+    ) -> None:
+        loss: Tensor | None = None
+        with self._autocast():
+            for number, branch in enumerate(branches):
+                some = branch.part(index, self.parts) if self.parts > 1 else branch
+                if not len(some.targets):
+                    continue
+                self._trace(f"student.{branch.name}")
+                if normalisers is not None:
+                    student.normaliser = normalisers[number]()  # type: ignore[attr-defined]
+                found = student.losses(some.pixels, some.targets)
+                for key, value in found.items():
+                    name = f"{branch.name}/{key}"
+                    terms[name] = terms[name] + value.detach() if name in terms else value.detach()
+                total = torch.stack(list(found.values())).sum()
+                total = total if branch.weight == 1 else branch.weight * total
+                loss = total if loss is None else loss + total
+        if loss is not None:
+            self._trace("backward")
+            self._backward(loss)
+
+    # -- what sums are divided by ----------------------------------------------------------------
+
+    def _normalisers(
+        self, student: Segmenter, branches: Sequence[Branch]
+    ) -> list[Callable[[], Any]] | None:
+        """For each branch, a maker of what its sums are divided by in the whole batch of all processes."""
+        if self.parts == 1 and self.crew.size == 1:
+            return None
+        count = getattr(student, "denominators", None)
+        if count is None and self.parts == 1:
+            return [partial(_Asking, self.crew) for _ in branches]
+        if count is None:
+            local = self._counted(student, branches)
+        else:
+            local = []
+            for branch in branches:
+                shape = (int(branch.pixels.shape[2]), int(branch.pixels.shape[3]))
+                local.append(count(shape, branch.targets).to(branch.pixels.device, torch.float32))
+        whole = self.crew.sum(torch.cat(local)) / self.crew.size
+        return [partial(_Divisors, one) for one in whole.split([len(one) for one in local])]
+
+    @torch.no_grad()
+    def _counted(self, student: Segmenter, branches: Sequence[Branch]) -> list[Tensor]:
+        """The divisors of engines that know them only after a look: one forward more, with the same random numbers.
+
+        What the look leaves behind, such as batch statistics, is put back.
+        """
+        buffers = student.buffers() if isinstance(student, nn.Module) else ()
+        kept = [(b, b.clone()) for b in buffers]
+        devices = sorted({b.pixels.device.index or 0 for b in branches if b.pixels.is_cuda})
+        found = []
+        with torch.random.fork_rng(devices=devices), self._autocast():
+            whole: list[Tensor | None] = [None] * len(branches)
+            for index in range(self.parts):
+                for number, branch in enumerate(branches):
+                    some = branch.part(index, self.parts)
+                    if not len(some.targets):
+                        continue
+                    counting = _Counting()
+                    student.normaliser = counting  # type: ignore[attr-defined]
+                    student.losses(some.pixels, some.targets)
+                    counts = torch.cat(counting.counts) if counting.counts else torch.zeros(0)
+                    before = whole[number]
+                    whole[number] = counts if before is None else before + counts
+            found = [one for one in whole if one is not None]
+        for buffer, value in kept:
+            buffer.copy_(value)
+        if len(found) < len(branches) or not all(len(one) for one in found):
+            raise UsageError(
+                "this engine does not say what its losses are divided by, so a batch cannot be computed in parts",
+                where="recipe, training.accumulate",
+                remedy="Set training.accumulate to 1.",
+            )
+        return found
+
+    def _halve(self, branches: Sequence[Branch], error: torch.OutOfMemoryError | None) -> None:
+        most = max(len(branch.targets) for branch in branches)
+        if self.crew.any(self.parts >= most) if self.crew.size > 1 else self.parts >= most:
+            raise RunError(
+                "the memory of the GPU does not hold the activations of a single crop",
+                where="recipe, training",
+                remedy="Set training.checkpointing to true, or take a smaller training.augmentation.crop or a "
+                "smaller backbone.",
+            ) from error
+        self.parts = min(self.parts * 2, most) if self.crew.size == 1 else self.parts * 2
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        self._note(
+            f"the memory did not hold the batch: it is computed in {self.parts} parts from here on, which "
+            "changes no result"
+        )
+
+    # -- several processes -----------------------------------------------------------------------
+
+    def _share(self, trained: Sequence[nn.Parameter]) -> None:
+        """The mean over all processes of every gradient. What has none in some of them counts as 0 there."""
+        if self.crew.size == 1:
+            return
+        device = trained[0].device
+        there = torch.tensor([float(p.grad is not None) for p in trained], device=device)
+        parts = [
+            (p.grad if p.grad is not None else torch.zeros_like(p)).reshape(-1).float()
+            for p in trained
+        ]
+        flat = self.crew.sum(torch.cat([there, *parts]))
+        some, flat = flat[: len(trained)].tolist(), flat[len(trained) :] / self.crew.size
+        for p, found, value in zip(
+            trained, some, flat.split([p.numel() for p in trained]), strict=True
+        ):
+            p.grad = value.view_as(p).to(p.dtype) if found else None
+
+    # -- what came out ---------------------------------------------------------------------------
+
+    def _read(
+        self,
+        terms: dict[str, Tensor],
+        branches: Sequence[Branch],
+        norm: Tensor,
+        report: Report,
+    ) -> None:
+        """Bring all figures from the device at once: it is waited for only here."""
+        values = torch.stack([v.float() for v in terms.values()])
+        if self.crew.size > 1:
+            values = self.crew.sum(values) / self.crew.size
+        *found, gradient = torch.cat([values, norm.detach().float().reshape(1)]).tolist()
+        report.losses |= dict(zip(terms, found, strict=True))
+        weights = {branch.name: branch.weight for branch in branches}
+        report.total = sum(weights[k.partition("/")[0]] * v for k, v in report.losses.items())
+        report.gradient = gradient
+
+    def _judge(self, report: Report) -> None:
+        if not math.isfinite(report.total):
+            raise RunError(
+                f"the loss is {report.total}",
+                remedy="Lower training.learning_rate, or look for broken images; the last checkpoint is whole.",
+            )
+        report.skipped = not math.isfinite(report.gradient)
+        if not report.skipped:
+            self._skips = 0
+            return
+        self._skips += 1
+        if self.scaler is None or self._skips > MOST_SKIPS:
+            raise RunError("the gradient is not finite", remedy="Lower training.learning_rate.")

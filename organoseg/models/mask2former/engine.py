@@ -1,0 +1,200 @@
+"""The mask2former engine: masked-attention queries, one a possible organoid."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from organoseg.core import Instances
+from organoseg.models.mask2former.backbones import batch_norms
+from organoseg.models.mask2former.criterion import Normaliser, set_losses
+from organoseg.models.mask2former.decode import Frame, decode
+from organoseg.models.mask2former.network import Mask2FormerNetwork, Predictions
+from organoseg.models.mask2former.options import Mask2FormerOptions
+from organoseg.models.mask2former.parameters import parameter_groups
+from organoseg.models.mask2former.targets import PackedTargets, pack_targets
+from organoseg.models.protocol import CrowdedTargetWarning, QueryPredictions, Target
+
+#: Coarsest cell of the network, px of what it sees.
+COARSEST = 32
+#: Cells of the mask features, px of what the network sees.
+FINEST = 4
+
+
+class Mask2FormerSegmenter(nn.Module):
+    """See :class:`organoseg.models.protocol.QuerySegmenter`.
+
+    Parameters
+    ----------
+    classes
+        COCO category ids the engine tells apart, in the order of its logits.
+    settings
+        With nothing left open: ``frozen_norms``, ``backbone_rate`` and ``padding`` are decided.
+    """
+
+    def __init__(
+        self, classes: Sequence[int], settings: Mask2FormerOptions, network: Mask2FormerNetwork
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.classes = tuple(classes)
+        self.settings = settings
+        #: Options that build this engine again; written into its model folder.
+        self.options: dict[str, Any] = settings.model_dump()
+        self.max_instances = settings.most
+        #: Set by a loop over several processes; see the protocol.
+        self.normaliser: Normaliser | None = None
+        self._crowded = (0, 0, 0)
+        if settings.backbone_rate == 0:
+            network.backbone.body.requires_grad_(False)
+        self.gradient_checkpointing = settings.gradient_checkpointing
+        self.train(self.training)
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The part that takes pre-trained weights."""
+        return self.network.backbone.body
+
+    @property
+    def stride(self) -> int:
+        """Grid (px) on which windows over an image see what the whole image's network sees."""
+        return {1.0: COARSEST, 1.5: 2 * COARSEST, 2.0: COARSEST // 2}[self.settings.upscale]
+
+    @property
+    def gradient_checkpointing(self) -> bool:
+        """Compute activations twice instead of keeping them."""
+        return self.network.checkpointing
+
+    @gradient_checkpointing.setter
+    def gradient_checkpointing(self, on: bool) -> None:
+        self.network.checkpointing = on
+        self.network.backbone.checkpointing = on
+
+    def train(self, mode: bool = True) -> Mask2FormerSegmenter:
+        """Frozen batch normalisation keeps to the statistics of its pre-training.
+
+        A batch of a few organoid crops has other means from one step to the next, and the teacher, which looks at
+        the running ones, would see another network than the student trains.
+        """
+        super().train(mode)
+        if self.settings.frozen_norms:
+            for norm in batch_norms(self.network.backbone):
+                norm.eval()
+                norm.requires_grad_(False)
+        return self
+
+    def _look(self, pixels: Tensor) -> Tensor:
+        """Padded behind to whole cells by repeating the border, and enlarged.
+
+        Repeated, not mirrored: mirrored organoids would be found, or taught as background.
+        """
+        step = self.stride
+        bottom, right = -pixels.shape[2] % step, -pixels.shape[3] % step
+        if bottom or right:
+            pixels = F.pad(pixels, (0, right, 0, bottom), mode="replicate")
+        if self.settings.upscale != 1:
+            pixels = F.interpolate(
+                pixels, scale_factor=self.settings.upscale, mode="bilinear", align_corners=False
+            )
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    def _predict(self, pixels: Tensor) -> Predictions:
+        if self.settings.compile and pixels.is_cuda and self.network._compiled_call_impl is None:
+            self.network.compile()
+        predictions: Predictions = self.network(self._look(pixels))
+        return predictions
+
+    def losses(self, pixels: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Weighted ``class``, ``mask`` and ``dice`` terms of a batch (B, 1, H, W), summed over all layers.
+
+        Raises
+        ------
+        DataError
+            A target does not fit its image.
+        RunError
+            The network's predictions are not finite.
+        """
+        shape = (pixels.shape[2], pixels.shape[3])
+        packed = pack_targets(targets, shape, self.classes, pixels.device)
+        self._warn_of_crowds(packed, len(targets))
+        predictions = self._predict(pixels)
+        extent = self._extent(shape, pixels.device)
+        terms = set_losses(
+            predictions,
+            packed,
+            self.settings,
+            extent,
+            self.normaliser,
+            self.gradient_checkpointing,
+        )
+        return {"class": terms.classes.sum(), "mask": terms.mask.sum(), "dice": terms.dice.sum()}
+
+    def _extent(self, shape: tuple[int, int], device: torch.device) -> Tensor:
+        padded = [side + -side % self.stride for side in shape]
+        return torch.tensor([shape[1] / padded[1], shape[0] / padded[0]], device=device)
+
+    def _warn_of_crowds(self, packed: PackedTargets, batch: int) -> None:
+        """Say what training loses where an image holds more organoids than there are queries.
+
+        At the first such image, and whenever their number has doubled.
+        """
+        counts = np.bincount(packed.images[~packed.ignored], minlength=batch)
+        lost = np.maximum(counts - self.settings.queries, 0)
+        if not lost.any():
+            return
+        images, organoids, said = self._crowded
+        images, organoids = images + int((lost > 0).sum()), organoids + int(lost.sum())
+        if images >= 2 * said:
+            said = images
+            warnings.warn(
+                CrowdedTargetWarning(
+                    f"a training image holds {counts.max()} organoids, the engine has "
+                    f"{self.settings.queries} queries: {organoids} organoids in {images} images so far taught "
+                    "nothing. Raise model.options.queries to twice the most crowded crop, or use smaller crops."
+                ),
+                stacklevel=3,
+            )
+        self._crowded = (images, organoids, said)
+
+    @torch.no_grad()
+    def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
+        """Instances of each image (B, 1, H, W) of any size, best score first."""
+        frame = Frame((pixels.shape[2], pixels.shape[3]), FINEST / self.settings.upscale)
+        predictions = self._predict(pixels)
+        return decode(predictions, self.classes, frame, self.settings, score_threshold)
+
+    @torch.no_grad()
+    def queries(self, pixels: Tensor) -> QueryPredictions:
+        """What each query says of each image (B, 1, H, W); masks on a grid of 4 px of the image."""
+        predictions = self._predict(pixels)
+        with torch.autocast(pixels.device.type, enabled=False):
+            probabilities = predictions.classes[-1].float().softmax(-1)
+            features = predictions.features.float()
+            if self.settings.upscale != 1:
+                # A mask is linear in the features: a coarser grid for them is one for all masks.
+                features = F.interpolate(
+                    features,
+                    scale_factor=1 / self.settings.upscale,
+                    mode="bilinear",
+                    align_corners=False,
+                    antialias=True,
+                )
+            rows, columns = (-(-side // FINEST) for side in pixels.shape[2:])
+            features = features[:, :, :rows, :columns]
+            embeddings = predictions.embeddings[-1].float()
+            return QueryPredictions(
+                probabilities, torch.einsum("bqc,bchw->bqhw", embeddings, features)
+            )
+
+    def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
+        """Backbone slower; no decay for normalisation, embeddings and position tables, as in the paper."""
+        rate = self.settings.backbone_rate
+        return parameter_groups(
+            self.network, learning_rate, weight_decay, 1.0 if rate is None else rate
+        )
