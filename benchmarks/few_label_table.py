@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.costs import cost_table
 from benchmarks.figures import COLUMNS, GAINS, Gain, Resampled, Row, Spread, gains_of
 from benchmarks.machine import machine_line
 from benchmarks.tables import markdown, number
@@ -55,6 +56,9 @@ def few_label_table(
     if gains:
         parts += ["Guided minus supervised, seed by seed:"]
         parts += [markdown(GAIN_HEADERS, [_gain(gain) for gain in gains])]
+    costs = cost_table(rows)
+    if costs:
+        parts += ["What it cost, medians of the last stage's steps:", costs]
     parts.append("\n".join(_foot(rows, peers, command)))
     return "\n\n".join(parts)
 
@@ -114,7 +118,7 @@ def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str)
             f"- {first['images']} test images, {first['organoids']} organoids, "
             f"{first['overlapping_organoids']} of them overlapping.",
             f"- Optimiser steps of the model measured: {steps}, {_equality(runs)}; seeds {seeds}. "
-            "No validation images were used.",
+            + _validated(runs),
             f"- {_teachers(runs)}",
             "- The model measured is the student's running average; `results.json` has its raw weights as well. "
             "95 %: bootstrap over the test images, of the mean over seeds.",
@@ -123,6 +127,12 @@ def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str)
             f"- Machine: {'; '.join(machines)}; {_threads(runs)}. Commit {', '.join(commits)}.",
         ]
     return [*lines, *_id_note([*runs, *peers]), f"- `{command}`"]
+
+
+def _validated(runs: Sequence[Mapping[str, Any]]) -> str:
+    if any(run.get("cost", {}).get("curve") for run in runs):
+        return "The AP while training is on validation images, which choose the score and the switch of a guided run."
+    return "No validation images were used."
 
 
 def _equality(runs: Sequence[Mapping[str, Any]]) -> str:

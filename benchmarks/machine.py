@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,6 +19,7 @@ def describe_machine() -> dict[str, Any]:
     return {
         "processor": _processor(),
         "cores": _cores(),
+        "gpu": _gpu(),
         "python": platform.python_version(),
         "torch": _version("torch"),
         "organoseg": _version("organoseg"),
@@ -27,8 +29,9 @@ def describe_machine() -> dict[str, Any]:
 
 def machine_line(machine: dict[str, Any]) -> str:
     """The machine in one line for a table's foot."""
+    gpu = f"{machine['gpu']}, " if machine.get("gpu") else ""
     return (
-        f"{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
+        f"{gpu}{machine['processor']}, {machine['cores']} cores, Python {machine['python']}, "
         f"torch {machine['torch']}"
     )
 
@@ -60,6 +63,14 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def _gpu() -> str | None:
+    """The GPU that torch would use; asked only of a process that has torch anyway."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_available():
+        return None
+    return str(torch.cuda.get_device_name())
 
 
 def _processor() -> str:

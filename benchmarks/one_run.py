@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from benchmarks.costs import cost_of
 from benchmarks.machine import describe_machine
 from benchmarks.runs import Run
 from benchmarks.testset import TestSet
@@ -87,6 +88,7 @@ def _facts(run: Run, recipe: Recipe, spec: dict[str, Any]) -> dict[str, Any]:
         "teacher_seconds": _seconds(teacher) if teacher else None,
         "waiting_share": result["seconds"]["waiting_share"],
         "notes": result["notes"],
+        "cost": cost_of(run.training),
         "threads": recipe.training.threads,
         "split": f"labelled_{run.labelled}",
         "test": {k: v for k, v in spec["test"].items() if k != "names"},
