@@ -111,9 +111,10 @@ def load_backbone(engine: Any, name: str, trust: bool = False) -> None:
     """
     architecture = engine.chosen.architecture
     if engine.grey:
-        from organoseg.models.weights import load_encoder, read_tensors, resolve_weights
+        from organoseg.models.published import resolve as resolve_published
+        from organoseg.models.weights import load_encoder, read_tensors
 
-        path = resolve_weights(name)
+        path = resolve_published(name)
         load_encoder(engine.network.backbone.bottom_up.encoder, read_tensors(path), path)
         return
     if name.startswith("mobilenet"):

@@ -1,18 +1,18 @@
 """detectron2's published weights by its own names: downloaded once, checked, kept as safetensors.
 
 The weights are published under CC BY-SA 3.0 (detectron2's MODEL_ZOO.md). A model's file name carries the first six
-digits of its MD5, which is what its publisher states; the ImageNet backbones come without a checksum.
+digits of its MD5, which is what its publisher states. Of the ImageNet backbones nothing is stated, so they are not
+downloaded without being asked for: a file that a person has put into the cache is taken.
 """
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from organoseg.core import DataError, UsageError
-from organoseg.models.download import fetch
-from organoseg.models.weights import cache_folder
+from organoseg.models.download import fetch, verify
+from organoseg.models.published.store import local_folder, offline, weights_cache
 
 SERVER = "https://dl.fbaipublicfiles.com/detectron2/"
 
@@ -25,10 +25,10 @@ class Entry:
     architecture: str
 
     @property
-    def md5(self) -> str:
-        """What the publisher states of the checksum; empty where nothing is stated."""
-        stem = Path(self.place).stem
-        return stem.removeprefix("model_final_") if stem.startswith("model_final_") else ""
+    def checksum(self) -> str | None:
+        """What the publisher states, as :func:`organoseg.models.download.fetch` takes it; None: nothing."""
+        head, found, digits = Path(self.place).stem.partition("model_final_")
+        return f"md5:{digits}" if found and not head else None
 
 
 _COCO = "COCO-InstanceSegmentation/mask_rcnn_"
@@ -109,21 +109,41 @@ def resolve(name: str, architecture: str, where: str) -> Path:
 
 
 def _converted(entry: Entry) -> Path:
-    from organoseg.models.detectron2.reading import read_weights, write_safetensors
+    from filelock import FileLock
 
-    target = cache_folder() / "weights" / "detectron2" / entry.place
+    target = weights_cache() / "detectron2" / entry.place
     ready = target.with_suffix(".safetensors")
     if ready.is_file():
         return ready
-    fetch(SERVER + entry.place, target, "")
-    digest = hashlib.md5(target.read_bytes(), usedforsecurity=False).hexdigest()
-    if not digest.startswith(entry.md5):
-        target.unlink()
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(target.with_name(f".{target.name}.lock"))
+        with lock:  # the processes of one run ask at once: one of them downloads
+            return ready if ready.is_file() else _convert(entry, target, ready)
+    except OSError as error:
         raise DataError(
-            "the downloaded file is not the published one (MD5)",
-            where=SERVER + entry.place,
-            remedy="Run the command again.",
+            f"the cache of weights cannot be written: {error.strerror or error}",
+            where=target.parent,
+            remedy="Name another folder: ORGANOSEG_CACHE=/folder/with/room",
+        ) from error
+
+
+def _convert(entry: Entry, target: Path, ready: Path) -> Path:
+    from organoseg.models.detectron2.reading import read_weights, write_safetensors
+
+    own = local_folder()
+    mine = own / target.name if own is not None else None
+    if mine is not None and mine.is_file():
+        verify(mine, entry.checksum)
+        write_safetensors(ready, read_weights(mine))
+        return ready
+    if offline() and not target.is_file():
+        raise DataError(
+            f"{entry.place} is not on this computer, and ORGANOSEG_OFFLINE forbids to download it",
+            where=target,
+            remedy=f"Download {SERVER}{entry.place} by hand to {target}.",
         )
+    fetch(SERVER + entry.place, target, entry.checksum)
     write_safetensors(ready, read_weights(target))
     target.unlink()
     return ready

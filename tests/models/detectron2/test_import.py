@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -371,34 +372,32 @@ def test_a_start_of_other_classes_replaces_the_heads_and_says_so(
     assert one.options["start"] is None  # the folder's own weights say it all
 
 
-def test_a_published_name_is_downloaded_checked_and_converted_once(
+def test_a_published_name_is_checked_and_converted_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from organoseg.models.detectron2 import zoo
 
-    lab = Lab(tmp_path)
-    published = lab.pkl().read_bytes()
-    asked: list[str] = []
-
-    def fetch(url: str, target: Path, sha256: str) -> Path:
-        asked.append(url)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_bytes(published)
-        return target
-
     monkeypatch.setenv("ORGANOSEG_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(zoo, "fetch", fetch)
+    monkeypatch.setenv("ORGANOSEG_OFFLINE", "1")
     name, architecture = "COCO-InstanceSegmentation/mask_rcnn_R_50_FPN_3x", "mask_rcnn_R_50_FPN"
-    with pytest.raises(DataError, match=r"not the published one \(MD5\)"):
-        zoo.resolve(name, architecture, "model.options.start")
-    monkeypatch.setattr(zoo.Entry, "md5", "")
-    first = zoo.resolve(f"detectron2://{name}.pkl", architecture, "model.options.start")
-    again = zoo.resolve(name, architecture, "model.options.start")
-    assert first == again
+    where = "model.options.start"
+    with pytest.raises(DataError, match=r"ORGANOSEG_OFFLINE forbids.*model_final_f10217\.pkl"):
+        zoo.resolve(name, architecture, where)
+    target = tmp_path / "cache" / "weights" / "detectron2" / zoo.MODELS[name].place
+    published = pickle.dumps({"model": {"a": np.ones(3, np.float32)}, "__author__": "x"}, 2)
+    target.write_bytes(published)
+    with pytest.raises(DataError, match=r"not the published one.*md5:f10217"):
+        zoo.resolve(name, architecture, where)
+    digits = hashlib.md5(published, usedforsecurity=False).hexdigest()[:6]
+    ours = zoo.Entry(f"COCO/model_final_{digits}.pkl", architecture)
+    monkeypatch.setitem(zoo.MODELS, name, ours)
+    target = tmp_path / "cache" / "weights" / "detectron2" / ours.place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(published)
+    first = zoo.resolve(f"detectron2://{name}.pkl", architecture, where)
     assert first.suffix == ".safetensors"
-    assert len(asked) == 2
-    assert asked[0].endswith("/137849600/model_final_f10217.pkl")
-    assert not list(first.parent.glob("*.pkl"))
+    assert not target.exists()
+    assert zoo.resolve(name, architecture, where) == first
 
 
 def test_names_nobody_knows_and_weights_of_another_network_are_refused() -> None:
