@@ -39,6 +39,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield Finding("system", "platform", platform.platform())
     yield Finding("system", "executable", sys.executable)
     yield from packages()
+    yield detectron2()
     yield from torch_device()
     yield from weights()
     yield from folders(folder)
@@ -79,6 +80,27 @@ def _package(name: str, floor: str, extra: str | None) -> Finding:
     if not SpecifierSet(floor).contains(version, prereleases=True):
         return Finding(topic, name, f"{version}, needed {floor}", "problem", install)
     return Finding(topic, name, version)
+
+
+def detectron2() -> Finding:
+    """The engine that no package registry has: whether it is there, with what, and how it is installed."""
+    from organoseg.models.detectron2.presence import INSTALL, is_there, look
+
+    topic, name = "optional parts", "detectron2"
+    if not is_there():
+        return Finding(topic, name, "not there (engine `detectron2`)", "absent", INSTALL)
+    try:
+        found = look()
+    except (ImportError, OSError) as error:  # torch itself; its own check says more
+        return Finding(topic, name, str(error), "problem", INSTALL)
+    beside = f"torch {found.torch}, torchvision {found.torchvision or 'not there'}"
+    if found.problem is not None:
+        return Finding(
+            topic, name, f"{found.version}, {beside}: {found.problem}", "problem", INSTALL
+        )
+    operators = f"with CUDA {found.cuda}" if found.cuda else "without CUDA"
+    own = f"compiled operators {operators}" if found.compiled else "no compiled operators"
+    return Finding(topic, name, f"{found.version}, {beside}; {own} (Mask R-CNN needs none)")
 
 
 def torch_device() -> Iterator[Finding]:

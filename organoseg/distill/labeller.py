@@ -97,5 +97,6 @@ class QueryLabeller:
             )
             n = len(found)
             ones = np.ones(n, np.float32)
-            targets.append(Target(found, ones, ones, np.zeros(n, bool), stride=CELL))
+            none = np.zeros(n, bool)
+            targets.append(Target(found, ones, ones, none, stride=CELL, pseudo=True))
         return targets

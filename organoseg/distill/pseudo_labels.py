@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -40,7 +40,7 @@ class PaperFilter:
 
     def __call__(self, predicted: Instances) -> Target:
         good = (predicted.scores > self.score) & (predicted.areas > self.smallest_area)
-        return Target.labelled(predicted.select(good))
+        return replace(Target.labelled(predicted.select(good)), pseudo=True)
 
 
 @dataclass(frozen=True)
@@ -93,4 +93,5 @@ class OrganoidFilter:
             confidence=certainty,
             ignored=kept.scores < self.accept,
             background_weight=self.background,
+            pseudo=True,
         )

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from organoseg.core import Image, Instances, UsageError, normalised
-from organoseg.inference.stitch import stitch
-from organoseg.inference.tiles import STRIDE, Window, windows
-from organoseg.models.protocol import CappedResultWarning, capacity_option
+from organoseg.models.protocol import CappedResultWarning, capacity_of, capacity_option
+from organoseg.models.stitch import stitch
+from organoseg.models.tiles import STRIDE, Window, windows
 
 
 @dataclass(frozen=True)
@@ -134,8 +134,8 @@ def _zoomed(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
 
 
 def _warn(name: str, seen: Sequence[Instances], module: Any) -> None:
-    full = max(map(len, seen))
-    if full >= module.max_instances:
+    full, shape = max((len(found), found.shape) for found in seen)
+    if full >= capacity_of(module, shape):
         where = "" if len(seen) == 1 else " in one window of it"
         text = (
             f"{name}: {full} organoids{where}, as many as the engine returns; some may be missing. "

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from organoseg.core import DataError, UsageError, atomic_write, file_hash, write_text
+from organoseg.models.protocol import AbsentPart
 from organoseg.models.registry import build_engine
 
 DESCRIPTION, WEIGHTS, CARD = "model.yaml", "weights.safetensors", "README.md"
@@ -144,6 +145,8 @@ def load_module(folder: Path) -> tuple[torch.nn.Module, ModelDescription]:
         module = build_engine(
             description.engine, tuple(description.classes), description.options, None
         )
+    except AbsentPart:
+        raise
     except UsageError as error:
         raise UsageError(
             error.what,

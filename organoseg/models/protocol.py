@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from organoseg.core import DataError, Instances
+from organoseg.core import DataError, Instances, UsageError
 
 if TYPE_CHECKING:
     import torch
+
+
+class AbsentPart(UsageError):
+    """An engine needs an optional part that is not installed; the remedy says how it is."""
 
 
 class CappedResultWarning(UserWarning):
@@ -54,6 +58,9 @@ class Target:
     stride
         Pixels of the image a side of one cell of the instances' grid: above 1 the masks are coarser than the
         image, as the paper's pseudo-masks are (4).
+    pseudo
+        Whether a teacher made it and not a person. Engines that learn boxes apart from masks do not learn them
+        from a teacher, whose boxes carry no sign of how good they are.
     """
 
     instances: Instances
@@ -62,6 +69,7 @@ class Target:
     ignored: NDArray[np.bool_]
     background_weight: float = 1.0
     stride: int = 1
+    pseudo: bool = False
 
     def __post_init__(self) -> None:
         if self.stride < 1:
@@ -113,6 +121,9 @@ class Segmenter(Protocol):
       Without it a batch in parts costs one more look.
     - ``gradient_checkpointing``, a bool: spare memory by computing activations twice.
     - ``stride``, an int: windows over an image begin at multiples of it (px), 32 where it is absent.
+    - ``capacity(shape)``, an int: the most instances returned for an image of that shape, ``max_instances`` where it is
+      absent.
+    - ``train_on(side)``: be told the side (px) of the training crops before training begins.
     - ``capacity_option``, the name of the option that bounds ``max_instances``, which is its name too where absent.
     """
 
@@ -129,6 +140,12 @@ class Segmenter(Protocol):
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups: what trains, how fast, and what decays."""
         ...
+
+
+def capacity_of(segmenter: Segmenter, shape: tuple[int, int]) -> int:
+    """Most instances that an engine returns for an image of this shape."""
+    known = getattr(segmenter, "capacity", None)
+    return segmenter.max_instances if known is None else int(known(shape))
 
 
 def capacity_option(segmenter: Any) -> str:

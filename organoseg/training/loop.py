@@ -20,6 +20,7 @@ from organoseg.distill.monitor import Monitor
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights
 from organoseg.models.protocol import Target
+from organoseg.models.statistics import statistics_of
 from organoseg.training import checkpoint as files
 from organoseg.training import memory, plan
 from organoseg.training.ahead import Prefetch, workers_of
@@ -58,7 +59,9 @@ class Loop:
         self.accelerator, self.report, self.identity = accelerator, reporter, identity
         self.crew = crew_of(accelerator)
         scaler = getattr(accelerator, "scaler", None)
-        self.state = State(recipe, tuple(data.labelled.classes), accelerator.device, scaler)
+        statistics = statistics_of(data.labelled, recipe.training.augmentation.scale)
+        classes = tuple(data.labelled.classes)
+        self.state = State(recipe, classes, accelerator.device, scaler, statistics)
         share = Share(self.crew.rank, self.crew.size)
         on_gpu = accelerator.device.type == "cuda"
         self.workers = workers_of(recipe.training.workers, on_gpu, self.crew.size)

@@ -155,6 +155,7 @@ class Stages:
             description.engine == self.recipe.model.engine
             and tuple(description.classes) == self.state.classes
             and _shapes(module) == _shapes(self.state.teacher)
+            and _layout(module) == _layout(self.state.teacher)
         )
         if not fits:
             raise DataError(
@@ -290,3 +291,8 @@ class Stages:
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:
     return {k: v.shape for k, v in module.state_dict().items()}
+
+
+def _layout(module: nn.Module) -> Any:
+    """What an engine's weights do not show by their shapes, such as the sizes of its anchors."""
+    return getattr(module, "layout", None)

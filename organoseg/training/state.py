@@ -12,7 +12,8 @@ from torch import nn
 
 from organoseg.core import UsageError
 from organoseg.distill.weights import freeze
-from organoseg.models.registry import build_engine
+from organoseg.models.registry import adapted_options, build_engine
+from organoseg.models.statistics import LabelStatistics
 from organoseg.training import checkpoint as files
 from organoseg.training.recipe import Recipe
 
@@ -35,13 +36,19 @@ class Facts:
     notes: list[str] = field(default_factory=list)
 
 
-def new_engine(recipe: Recipe, classes: tuple[int, ...], seed: int) -> nn.Module:
-    """A fresh engine whose random parts depend on ``seed`` and on nothing else."""
+def new_engine(
+    recipe: Recipe, classes: tuple[int, ...], seed: int, statistics: LabelStatistics | None = None
+) -> nn.Module:
+    """A fresh engine whose random parts depend on ``seed`` and on nothing else.
+
+    ``statistics``: of the labelled organoids, for options that the recipe leaves to the engine.
+    """
+    model, options = recipe.model, recipe.model.options
+    if statistics is not None:
+        options = adapted_options(model.engine, options, statistics)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return build_engine(
-            recipe.model.engine, classes, recipe.model.options, recipe.model.encoder_weights
-        )
+        return build_engine(model.engine, classes, options, model.encoder_weights)
 
 
 class State:
@@ -63,9 +70,10 @@ class State:
         classes: tuple[int, ...],
         device: torch.device,
         scaler: torch.amp.GradScaler | None = None,
+        statistics: LabelStatistics | None = None,
     ) -> None:
         self.recipe, self.classes, self.device = recipe, classes, device
-        self.scaler = scaler
+        self.scaler, self._statistics = scaler, statistics
         self.facts = Facts()
         self.student = self._fresh(recipe.seed)
         self.teacher = freeze(copy.deepcopy(self.student))
@@ -81,7 +89,7 @@ class State:
         return torch.optim.AdamW(groups, fused=self.device.type == "cuda" or None)
 
     def _fresh(self, seed: int) -> nn.Module:
-        engine = new_engine(self.recipe, self.classes, seed).to(self.device)
+        engine = new_engine(self.recipe, self.classes, seed, self._statistics).to(self.device)
         if self.recipe.training.checkpointing:
             if not hasattr(engine, "gradient_checkpointing"):
                 raise UsageError(
@@ -90,6 +98,8 @@ class State:
                     remedy="Set it to false.",
                 )
             engine.gradient_checkpointing = True  # type: ignore[assignment]
+        if hasattr(engine, "train_on"):
+            engine.train_on(self.recipe.training.augmentation.crop)
         return engine
 
     def begin_student(self, averages: bool) -> None:

@@ -19,7 +19,14 @@ from organoseg.models.mask2former.network import Mask2FormerNetwork, Predictions
 from organoseg.models.mask2former.options import Mask2FormerOptions
 from organoseg.models.mask2former.parameters import parameter_groups
 from organoseg.models.mask2former.targets import PackedTargets, divisors, pack_targets
-from organoseg.models.protocol import CrowdedTargetWarning, QueryPredictions, Target
+from organoseg.models.protocol import (
+    CappedResultWarning,
+    CrowdedTargetWarning,
+    QueryPredictions,
+    Target,
+)
+from organoseg.models.stitch import stitch
+from organoseg.models.tiles import Window, windows
 
 #: Coarsest cell of the network, px of what it sees.
 COARSEST = 32
@@ -190,9 +197,47 @@ class Mask2FormerSegmenter(nn.Module):
             )
         self._crowded = (images, organoids, said)
 
+    def train_on(self, side: int) -> None:
+        """Be told the side (px) of the training crops, which is what the network sees at once from then on."""
+        if self.settings.window is None:
+            self.settings = self.settings.model_copy(update={"window": side})
+            self.options = self.settings.model_dump()
+
+    def capacity(self, shape: tuple[int, int]) -> int:
+        """Most instances returned for an image of this shape; each window has as many queries."""
+        return self.max_instances * len(self._windows(shape))
+
+    def _windows(self, shape: tuple[int, int]) -> tuple[Window, ...]:
+        """Windows over an image, each of which overlaps the next by half where the grid allows."""
+        side = self.settings.window
+        if side is None or max(shape) <= side:
+            return (Window(0, 0, *shape, shape),)
+        return windows(shape, side, min(side // 2, max(side - self.stride, 0)), self.stride)
+
     @torch.no_grad()
     def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
         """Instances of each image (B, 1, H, W) of any size, best score first."""
+        shape = (pixels.shape[2], pixels.shape[3])
+        parts = self._windows(shape)
+        if len(parts) == 1:
+            return self._segment(pixels, score_threshold)
+        seen: list[list[Instances]] = [[] for _ in range(len(pixels))]
+        for part in parts:
+            found = self._segment(pixels[:, :, *part.slices], score_threshold)
+            self._warn_of_full_windows(found)
+            for image, instances in zip(seen, found, strict=True):
+                image.append(instances)
+        return [stitch(shape, parts, image) for image in seen]
+
+    def _warn_of_full_windows(self, found: Sequence[Instances]) -> None:
+        if max(map(len, found)) >= self.max_instances:
+            text = (
+                f"a window of {self.settings.window} px holds {self.max_instances} organoids, as many as the engine "
+                f"returns; some may be missing. Raise model.options.{self.capacity_option}."
+            )
+            warnings.warn(CappedResultWarning(text), stacklevel=4)
+
+    def _segment(self, pixels: Tensor, score_threshold: float) -> list[Instances]:
         frame = Frame((pixels.shape[2], pixels.shape[3]), FINEST / self.settings.upscale)
         predictions = self._predict(pixels)
         return decode(predictions, self.classes, frame, self.settings, score_threshold)
