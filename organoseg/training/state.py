@@ -98,8 +98,9 @@ class State:
                     remedy="Set it to false.",
                 )
             engine.gradient_checkpointing = True  # type: ignore[assignment]
-        if hasattr(engine, "train_on"):
-            engine.train_on(self.recipe.training.augmentation.crop)
+        told = getattr(engine, "train_on", None)
+        if callable(told):
+            told(self.recipe.training.augmentation.crop)
         return engine
 
     def begin_student(self, averages: bool) -> None:
