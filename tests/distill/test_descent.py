@@ -28,7 +28,10 @@ def one_thread() -> Iterator[None]:
 def target(rng: np.random.Generator, count: int) -> Target:
     """So many squares anywhere, one of them ignored, with weights."""
     masks = [
-        Mask(*(int(v) for v in rng.integers(0, 40, 2)), np.ones((int(rng.integers(8, 20)),) * 2, bool))
+        Mask(
+            *(int(v) for v in rng.integers(0, 40, 2)),
+            np.ones((int(rng.integers(8, 20)),) * 2, bool),
+        )
         for _ in range(count)
     ]
     weights = rng.uniform(0.3, 1, count).astype(np.float32)

@@ -74,9 +74,7 @@ def test_a_process_that_dies_ends_the_run_and_resumed_it_has_the_same_bits(
     assert differences(whole, tmp_path / "run") == []
 
 
-def test_another_number_of_processes_is_refused(
-    two: tuple[Path, Path], tmp_path: Path
-) -> None:
+def test_another_number_of_processes_is_refused(two: tuple[Path, Path], tmp_path: Path) -> None:
     path, whole = two
     done = run(1, path, whole, tmp_path / "log")
     assert done.returncode != 0
