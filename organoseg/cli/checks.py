@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 LOW_DISK = 5 * 10**9
 FOR_DEVELOPERS = ("dev", "peers")
@@ -40,6 +40,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield Finding("system", "executable", sys.executable)
     yield from packages()
     yield from torch_device()
+    yield from weights()
     yield from folders(folder)
 
 
@@ -88,14 +89,65 @@ def torch_device() -> Iterator[Finding]:
         remedy = "Install torch as https://pytorch.org/get-started says for this computer."
         yield Finding("torch", "import", str(error), "problem", remedy)
         return
-    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    yield Finding("torch", "version", f"{torch.__version__}, {_built_for(torch)}")
+    gpus = range(torch.cuda.device_count())
     if gpus:
-        yield Finding("torch", "device", f"cuda: {', '.join(gpus)}")
+        yield from (_gpu(torch, number) for number in gpus)
     elif torch.backends.mps.is_available():
         yield Finding("torch", "device", "mps")
     else:
-        yield Finding("torch", "device", "cpu")
+        yield _no_gpu(torch)
     yield Finding("torch", "threads", f"{torch.get_num_threads()} of {usable_cores()} cores")
+
+
+def _built_for(torch: Any) -> str:
+    if torch.version.cuda:
+        return f"for CUDA {torch.version.cuda}"
+    return f"for ROCm {torch.version.hip}" if torch.version.hip else "for the processor"
+
+
+def _gpu(torch: Any, number: int) -> Finding:
+    name = f"cuda:{number}"
+    try:
+        free, whole = torch.cuda.mem_get_info(number)
+        chip = torch.cuda.get_device_name(number)
+        torch.zeros(1, device=name).add_(1).item()
+    except RuntimeError as error:
+        remedy = (
+            "Restart the computer or end what uses the GPU; if that is no help, renew its driver."
+        )
+        return Finding("torch", name, str(error).partition("\n")[0], "problem", remedy)
+    formats = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp16, no bf16"
+    return Finding(
+        "torch", name, f"{chip}, {free / 1e9:.1f} of {whole / 1e9:.1f} GB free, {formats}"
+    )
+
+
+def _no_gpu(torch: Any) -> Finding:
+    """An NVIDIA GPU that torch cannot use is worth a word: training takes days instead of hours."""
+    if not (shutil.which("nvidia-smi") and Path("/dev/nvidiactl").exists()):
+        return Finding("torch", "device", "cpu")
+    remedy = "Install torch for CUDA as https://pytorch.org/get-started says, and a driver that is new enough."
+    return Finding("torch", "device", "cpu, though there is an NVIDIA GPU", "problem", remedy)
+
+
+def weights() -> Iterator[Finding]:
+    """Which published weights are on this computer, and whether others may be downloaded."""
+    from organoseg.models.published.catalogue import CATALOGUE
+    from organoseg.models.published.store import find, local_folder, offline, weights_cache
+
+    there = [name for name, published in CATALOGUE.items() if find(published)]
+    yield Finding("weights", "here", ", ".join(there) or "none yet")
+    yield Finding("weights", "cache", str(weights_cache()))
+    own = local_folder()
+    if own is not None:
+        missing = not own.is_dir()
+        remedy = "Make the folder, or set ORGANOSEG_WEIGHTS to another." if missing else None
+        state: State = "problem" if missing else "ok"
+        yield Finding("weights", "own folder", f"{own}{' (not there)' * missing}", state, remedy)
+    yield Finding(
+        "weights", "downloads", "forbidden (ORGANOSEG_OFFLINE)" if offline() else "allowed"
+    )
 
 
 def usable_cores() -> int:
@@ -107,7 +159,7 @@ def usable_cores() -> int:
 
 def folders(folder: Path) -> Iterator[Finding]:
     """Whether results, downloads and temporary files can be written, and the room for them."""
-    from organoseg.models.weights import cache_folder
+    from organoseg.models.published.store import cache_folder
 
     places = {
         "results": folder,

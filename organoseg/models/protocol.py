@@ -113,6 +113,7 @@ class Segmenter(Protocol):
       Without it a batch in parts costs one more look.
     - ``gradient_checkpointing``, a bool: spare memory by computing activations twice.
     - ``stride``, an int: windows over an image begin at multiples of it (px), 32 where it is absent.
+    - ``capacity_option``, the name of the option that bounds ``max_instances``, which is its name too where absent.
     """
 
     max_instances: int
@@ -128,6 +129,11 @@ class Segmenter(Protocol):
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups: what trains, how fast, and what decays."""
         ...
+
+
+def capacity_option(segmenter: Any) -> str:
+    """The option of an engine to raise where it returned as many organoids as it can."""
+    return str(getattr(segmenter, "capacity_option", "max_instances"))
 
 
 @runtime_checkable

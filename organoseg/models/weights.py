@@ -1,11 +1,9 @@
-"""Pre-trained encoder weights: from a file or by name, strictly, never silently random."""
+"""Files of weights, and the compact encoder's: read without running anything, mapped strictly."""
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -14,73 +12,18 @@ import torch
 from torch import Tensor
 
 from organoseg.core import DataError, UsageError
-from organoseg.models.download import fetch
+from organoseg.models.pickles import read_arrays
 
 Layout = Literal["folded", "torchvision"]
 BATCH_NORM_EPSILON = 1e-5
-
-
-@dataclass(frozen=True)
-class Published:
-    """Weights that somebody else publishes; ``sha256`` may be the prefix that its publisher states."""
-
-    url: str
-    sha256: str
-    layout: Layout
-    licence: str
-
-
-#: torchvision publishes the first eight digits of the checksum in the file's name.
-PUBLISHED: dict[str, Published] = {
-    "mobilenet_v2_imagenet": Published(
-        "https://download.pytorch.org/models/mobilenet_v2-7ebf99e0.pth",
-        "7ebf99e0",
-        "torchvision",
-        "BSD-3-Clause",
-    ),
-    "mobilenet_v2_imagenet_v1": Published(
-        "https://download.pytorch.org/models/mobilenet_v2-b0353104.pth",
-        "b0353104",
-        "torchvision",
-        "BSD-3-Clause",
-    ),
-}
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$ORGANOSEG_CACHE``, else the user's cache folder."""
-    base = os.environ.get("ORGANOSEG_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "organoseg"
-
-
-def resolve_weights(name: str) -> Path:
-    """A file as it is, a published name downloaded once.
-
-    Raises
-    ------
-    UsageError
-        ``name`` is neither a file nor a published name.
-    DataError
-        The download failed or its checksum is wrong.
-    """
-    path = Path(name).expanduser()
-    if path.is_file():
-        return path
-    if name in PUBLISHED:
-        published = PUBLISHED[name]
-        target = cache_folder() / "weights" / Path(published.url).name
-        return fetch(published.url, target, published.sha256)
-    raise UsageError(
-        f"no encoder weights named {name!r}",
-        where="recipe, model.encoder_weights",
-        remedy=f"Give the path of a file, one of {', '.join(PUBLISHED)}, or null for a random encoder.",
-    )
+SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".pkl")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a ``.safetensors``, ``.npz`` or ``.pth`` file; nothing in it is executed.
+    """Tensors of a ``.safetensors``, ``.npz``, ``.pth``, ``.pt``, ``.bin`` or ``.pkl`` file.
+
+    Nothing in it is executed: torch's own files are read by its loader of plain tensors, pickled arrays
+    (detectron2's ``.pkl``) by :mod:`organoseg.models.pickles`.
 
     Raises
     ------
@@ -89,14 +32,16 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     UsageError
         The file is of another kind.
     """
-    if path.suffix not in (".safetensors", ".npz", ".pth", ".pt"):
+    if path.suffix not in SUFFIXES:
         raise UsageError(
             f"encoder weights of unknown kind {path.suffix!r}",
             where=path,
-            remedy="Use .safetensors, .npz or .pth.",
+            remedy=f"Use one of {', '.join(SUFFIXES)}.",
         )
     try:
         tensors = _read(path)
+    except DataError:
+        raise
     except Exception as error:
         raise DataError(
             f"encoder weights cannot be read: {error}",
@@ -121,7 +66,12 @@ def _read(path: Path) -> dict[str, Tensor]:
     if path.suffix == ".npz":
         with np.load(path, allow_pickle=False) as arrays:
             return {k: torch.from_numpy(arrays[k]) for k in arrays.files}
-    return dict(torch.load(path, map_location="cpu", weights_only=True))
+    if path.suffix == ".pkl":
+        return {k: torch.from_numpy(v) for k, v in read_arrays(path).items()}
+    tree = torch.load(path, map_location="cpu", weights_only=True)
+    # As detectron2 and the authors of Swin publish theirs: the network's state and nothing else of use.
+    model = tree.get("model")
+    return dict(model if isinstance(model, Mapping) else tree)
 
 
 def _fold(weight: Tensor, norm: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:

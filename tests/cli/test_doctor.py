@@ -16,7 +16,7 @@ def test_json_has_findings_of_every_topic(
     main(["doctor", "--json", "--out", str(tmp_path)])
     report = json.loads(capsys.readouterr().out)
     topics = {finding["topic"] for finding in report["findings"]}
-    assert topics == {"system", "packages", "optional parts", "torch", "folders"}
+    assert topics == {"system", "packages", "optional parts", "torch", "weights", "folders"}
     assert report["healthy"] == all(f["state"] != "problem" for f in report["findings"])
 
 
@@ -65,3 +65,43 @@ def test_a_folder_that_cannot_be_written_is_a_problem(tmp_path: Path) -> None:
     assert states["results"] == "problem"
     states = {finding.name: finding.state for finding in checks.folders(tmp_path / "new")}
     assert states["results"] == "ok"
+
+
+def test_weights_that_are_here_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ORGANOSEG_CACHE", str(tmp_path))
+    monkeypatch.setenv("ORGANOSEG_OFFLINE", "1")
+    monkeypatch.setenv("ORGANOSEG_WEIGHTS", str(tmp_path / "nowhere"))
+    before = {finding.name: finding for finding in checks.weights()}
+    assert before["here"].value == "none yet"
+    assert before["downloads"].value.startswith("forbidden")
+    assert before["own folder"].state == "problem"
+    (tmp_path / "weights").mkdir()
+    (tmp_path / "weights" / "resnet50-0676ba61.pth").touch()
+    monkeypatch.delenv("ORGANOSEG_OFFLINE")
+    monkeypatch.setenv("ORGANOSEG_WEIGHTS", str(tmp_path))
+    after = {finding.name: finding for finding in checks.weights()}
+    assert after["here"].value == "resnet50_imagenet"
+    assert (after["downloads"].value, after["own folder"].state) == ("allowed", "ok")
+
+
+def test_a_gpu_is_named_with_its_memory_and_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda number: (6 * 10**9, 8 * 10**9))
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda number: "Some GPU")
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation: False)
+    zeros = torch.zeros
+    monkeypatch.setattr(torch, "zeros", lambda n, device: zeros(n))
+    found = {finding.name: finding for finding in checks.torch_device()}
+    assert found["cuda:0"].value == "Some GPU, 6.0 of 8.0 GB free, fp16, no bf16"
+
+    def broken(n: int, device: str) -> None:
+        raise RuntimeError("CUDA error: no kernel image\nand so on")
+
+    monkeypatch.setattr(torch, "zeros", broken)
+    found = {finding.name: finding for finding in checks.torch_device()}
+    assert (found["cuda:0"].state, found["cuda:0"].value) == (
+        "problem",
+        "CUDA error: no kernel image",
+    )

@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 
 from organoseg.core import DataError
-from organoseg.models import download, weights
+from organoseg.models import download
 from organoseg.models.download import fetch
-from organoseg.models.weights import Published, resolve_weights
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
@@ -81,7 +80,7 @@ def test_a_file_is_downloaded_once(server: Server, tmp_path: Path) -> None:
     assert target.read_bytes() == CONTENT
     assert fetch(server.url, target, CHECKSUM) == target
     assert server.asked == [None]
-    assert [p.name for p in target.parent.iterdir()] == ["weights.pth"]
+    assert sorted(p.name for p in target.parent.iterdir()) == ["weights.pth", "weights.pth.sha256"]
 
 
 def test_a_broken_download_goes_on_where_it_stopped(server: Server, tmp_path: Path) -> None:
@@ -150,19 +149,6 @@ def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path)
     (tmp_path / "cache").write_text("a file, no folder")
     with pytest.raises(DataError, match="download failed"):
         fetch(server.url, tmp_path / "cache" / "weights.pth", CHECKSUM)
-
-
-def test_a_published_name_is_looked_up_and_kept_in_the_cache(
-    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("ORGANOSEG_CACHE", str(tmp_path))
-    monkeypatch.setitem(
-        weights.PUBLISHED, "mine", Published(server.url, CHECKSUM[:8], "torchvision", "BSD")
-    )
-    path = resolve_weights("mine")
-    assert path == tmp_path / "weights" / "weights.pth"
-    assert resolve_weights("mine") == path
-    assert len(server.asked) == 1
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

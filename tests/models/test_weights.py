@@ -11,8 +11,9 @@ from torch.nn import functional as F
 
 from organoseg.core import DataError, UsageError
 from organoseg.models.compact.encoder import STAGES, TAPS, MobileNetV2
+from organoseg.models.published import resolve
 from organoseg.models.registry import build_engine
-from organoseg.models.weights import load_encoder, read_tensors, resolve_weights
+from organoseg.models.weights import load_encoder, read_tensors
 
 Tensors = dict[str, Tensor]
 
@@ -220,13 +221,13 @@ def test_a_whole_training_checkpoint_is_no_state_dict(tmp_path: Path, folded: Te
 
 def test_an_unknown_name_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UsageError, match=r"'imagenet'.*encoder_weights.*mobilenet_v2_imagenet"):
-        resolve_weights("imagenet")
+        resolve("imagenet")
 
 
 def test_an_unknown_kind_of_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "weights.h5"
     path.write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"unknown kind '\.h5'.*\.safetensors, \.npz or \.pth"):
+    with pytest.raises(UsageError, match=r"unknown kind '\.h5'.*\.safetensors, \.npz, \.pth"):
         read_tensors(path)
 
 

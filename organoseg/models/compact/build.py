@@ -11,12 +11,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from organoseg.core import UsageError
 from organoseg.models.compact.encoder import Padding
 from organoseg.models.compact.engine import CompactSegmenter
+from organoseg.models.published import resolve
 from organoseg.models.weights import (
     layout_of,
     load_encoder,
     padding_of,
     read_tensors,
-    resolve_weights,
 )
 
 
@@ -61,7 +61,7 @@ def build(
     tensors, path = None, None
     padding: Padding = chosen.padding or "symmetric"
     if encoder_weights is not None:
-        path = resolve_weights(encoder_weights)
+        path = resolve(encoder_weights)
         tensors = read_tensors(path)
         padding = chosen.padding or padding_of(layout_of(tensors))
     # A random encoder must learn its edge filters too.

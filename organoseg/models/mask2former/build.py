@@ -12,12 +12,12 @@ from organoseg.models.mask2former.backbones import Backbone, make_backbone
 from organoseg.models.mask2former.engine import Mask2FormerSegmenter
 from organoseg.models.mask2former.network import Mask2FormerNetwork
 from organoseg.models.mask2former.options import Mask2FormerOptions, parse_options
+from organoseg.models.published import load_backbone, load_start, resolve
 from organoseg.models.weights import (
     layout_of,
     load_encoder,
     padding_of,
     read_tensors,
-    resolve_weights,
 )
 
 #: The paper's learning rate of a pre-trained backbone, over that of the head.
@@ -28,7 +28,7 @@ def _mobilenet(chosen: Mask2FormerOptions, encoder_weights: str | None) -> tuple
     padding: Padding = chosen.padding or "symmetric"
     if encoder_weights is None:
         return make_backbone("mobilenet_v2", padding), padding
-    path = resolve_weights(encoder_weights)
+    path = resolve(encoder_weights)
     tensors = read_tensors(path)
     padding = chosen.padding or padding_of(layout_of(tensors))
     backbone = make_backbone("mobilenet_v2", padding)
@@ -51,11 +51,9 @@ def build(
     else:
         backbone = make_backbone(chosen.backbone, "symmetric", chosen.drop_path)
         if encoder_weights is not None:
-            from organoseg.models import published
-
-            path = published.resolve(encoder_weights)
-            published.load_backbone(backbone.body, read_tensors(path), path)
-    trained = encoder_weights is not None
+            path = resolve(encoder_weights)
+            load_backbone(backbone.body, read_tensors(path), path)
+    trained = encoder_weights is not None or chosen.start is not None
     decided = {
         "padding": padding,
         "frozen_norms": trained if chosen.frozen_norms is None else chosen.frozen_norms,
@@ -65,5 +63,9 @@ def build(
     }
     settings = chosen.model_copy(update=decided)
     network = Mask2FormerNetwork(settings, backbone, len(classes))
+    if chosen.start is not None:
+        load_start(network, resolve(chosen.start))
+        # Taken over: whoever rebuilds the engine has its own weights.
+        settings = settings.model_copy(update={"start": None})
     engine = Mask2FormerSegmenter(classes, settings, network)
     return engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]

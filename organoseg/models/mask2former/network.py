@@ -12,14 +12,7 @@ from organoseg.models.mask2former.backbones import Backbone, library
 from organoseg.models.mask2former.options import Mask2FormerOptions
 from organoseg.models.mask2former.pixel_decoder import decode_pixels
 from organoseg.models.mask2former.query_decoder import decode_queries
-
-#: Where the parts of this network lie in a published Mask2Former of the library: our prefix, theirs.
-PREFIXES = (
-    ("backbone.body.", "model.pixel_level_module.encoder."),
-    ("pixel_decoder.", "model.pixel_level_module.decoder."),
-    ("transformer.", "model.transformer_module."),
-    ("class_predictor.", "class_predictor."),
-)
+from organoseg.models.published import adopt_names
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,6 +78,7 @@ class Mask2FormerNetwork(nn.Module):
         self.transformer: Any = parts.transformer
         self.class_predictor: nn.Linear = parts.class_predictor
         self.checkpointing = False
+        self.register_load_state_dict_pre_hook(adopt_names)
 
     def forward(self, pixels: Tensor) -> Predictions:
         maps = self.backbone(pixels)
