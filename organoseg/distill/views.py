@@ -72,8 +72,8 @@ class Photometry:
 
 @dataclass(frozen=True)
 class ColourJitter:
-    """The strong view of Berrada et al. 2023 (methods.md, 1.5) on grey pixels: what its saturation, hue and greyscale do
-    to a grey image is nothing.
+    """The strong view of Berrada et al. 2023 (methods.md, 1.5) on grey pixels, to which its saturation, hue and
+    greyscale do nothing.
 
     With ``chance`` brightness and contrast change by factors of 1 ± each, in random order, on pixels cut to their usual
     range as 8-bit pixels are; with ``blur_chance`` a Gaussian blur follows.
