@@ -6,6 +6,7 @@ import itertools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from qtpy.QtCore import QTimer
 from qtpy.QtWidgets import (
     QCheckBox,
@@ -68,6 +69,7 @@ class TrainWidget(QWidget):
         self.progress = QProgressBar()
         self.chart = Chart()
         self.picture = SamplePicture()
+        self.picture.clicked.connect(self._show_sample)
         self._measured: bool | None = None
         self.status = note(_HINT)
         self.verdict = note()
@@ -95,7 +97,7 @@ class TrainWidget(QWidget):
         whole.addWidget(self.progress)
         whole.addWidget(self.chart)
         whole.addWidget(self.status)
-        whole.addWidget(self.picture, 1)
+        whole.addWidget(self.picture)
         whole.addWidget(self.judge)
         whole.addWidget(self.verdict)
         whole.addStretch(1)
@@ -248,6 +250,15 @@ class TrainWidget(QWidget):
         self.viewer.add_image(image.plane(), name=f"held out: {image.name}", translate=shift)
         data, state, _ = labels_layer([found], f"new model: {image.name}", names=(image.name,))
         self.viewer.add_labels(data, **state)
+
+    @messages.told
+    def _show_sample(self) -> None:
+        """The picture of the run as a layer, where it can be looked at closely."""
+        from PIL import Image as Picture
+
+        if self.picture.path is not None:
+            pixels = np.asarray(Picture.open(self.picture.path).convert("RGB"))
+            self.viewer.add_image(pixels, name=self.picture.words, rgb=True)
 
     def _failed(self, error: BaseException) -> None:
         self.verdict.setText(messages.explain(error))

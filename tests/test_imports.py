@@ -10,6 +10,8 @@ import organoseg
 ROOMS = [
     "organoseg",
     *(f"organoseg.{r}" for r in ("core", "io", "archive", "dataset", "evaluation", "review")),
+    "organoseg.models.published",
+    "organoseg.training.recipe",
 ]
 
 

@@ -117,7 +117,7 @@ class _Asking:
         self._crew = crew
 
     def __call__(self, count: Tensor) -> Tensor:
-        return self._crew.sum(count.detach().clone()) / self._crew.size
+        return self._crew.sum(count.detach().clone()).clamp(min=1) / self._crew.size
 
 
 class Descent:
@@ -268,7 +268,8 @@ class Descent:
             for branch in branches:
                 shape = (int(branch.pixels.shape[2]), int(branch.pixels.shape[3]))
                 local.append(count(shape, branch.targets).to(branch.pixels.device, torch.float32))
-        whole = self.crew.sum(torch.cat(local)) / self.crew.size
+        # A batch without organoids has a loss too. The losses of all processes are averaged at the end.
+        whole = self.crew.sum(torch.cat(local)).clamp(min=1) / self.crew.size
         return [partial(_Divisors, one) for one in whole.split([len(one) for one in local])]
 
     @torch.no_grad()

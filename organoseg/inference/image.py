@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from organoseg.core import Image, Instances, UsageError, normalised
-from organoseg.inference.stitch import stitch
-from organoseg.inference.tiles import Window, windows
-from organoseg.models.protocol import CappedResultWarning
+from organoseg.models.protocol import CappedResultWarning, capacity_of, capacity_option
+from organoseg.models.stitch import stitch
+from organoseg.models.tiles import STRIDE, Window, windows
 
 
 @dataclass(frozen=True)
@@ -85,11 +85,12 @@ def segment_images(
         for image, zoom in zip(images, zooms or [1.0] * len(images), strict=True)
     ]
     shapes = [(p.shape[0], p.shape[1]) for p in planes]
-    parts = [windows(shape, how.tile, how.overlap) for shape in shapes]
+    grid = getattr(module, "stride", STRIDE)
+    parts = [windows(shape, how.tile, how.overlap, grid) for shape in shapes]
     seen = _seen(module, planes, parts, score_threshold, device, how.batch)
     found = []
     for image, shape, tiles, each in zip(images, shapes, parts, seen, strict=True):
-        _warn(image.name, each, module.max_instances)
+        _warn(image.name, each, module)
         whole = stitch(shape, tiles, each)
         found.append(whole if whole.shape == image.shape else whole.scale(image.shape))
     return found
@@ -132,12 +133,12 @@ def _zoomed(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
     return found
 
 
-def _warn(name: str, seen: Sequence[Instances], most: int) -> None:
-    full = max(map(len, seen))
-    if full >= most:
+def _warn(name: str, seen: Sequence[Instances], module: Any) -> None:
+    full, shape = max((len(found), found.shape) for found in seen)
+    if full >= capacity_of(module, shape):
         where = "" if len(seen) == 1 else " in one window of it"
         text = (
             f"{name}: {full} organoids{where}, as many as the engine returns; some may be missing. "
-            "Raise model.options.max_instances."
+            f"Raise model.options.{capacity_option(module)}."
         )
         warnings.warn(CappedResultWarning(text, name), stacklevel=4)

@@ -23,6 +23,8 @@ TIMEOUT = 30  # seconds without a byte
 SAY_EVERY = 5.0
 #: What hubs that keep large files apart say of a file's content while they send one elsewhere.
 STATED = "X-Linked-Etag"
+#: How a file begins that git left in the place of a large one.
+POINTER = b"version https://git-lfs"
 
 
 def digests(path: Path, checksum: str | None = None) -> dict[str, str]:
@@ -123,7 +125,15 @@ def verify(path: Path, checksum: str | None, where: str | None = None) -> None:
     DataError
         It is not.
     """
+    with path.open("rb") as file:
+        if file.read(len(POINTER)) == POINTER:
+            raise DataError(
+                "the file is only git's note of where the weights lie",
+                where=path,
+                remedy="Type `git lfs pull` in the repository's folder, or download the file itself.",
+            )
     found = digests(path, checksum)
+    record = record_of(path)
     remedy = f"Delete {path} to have it downloaded again, or give a file's path instead of a name."
     if checksum is not None and not matches(found, checksum):
         raise DataError(
@@ -131,13 +141,12 @@ def verify(path: Path, checksum: str | None, where: str | None = None) -> None:
             where=where or path,
             remedy=remedy,
         )
-    record = record_of(path)
     if record.is_file():
         if record.read_text(encoding="utf-8").split()[:1] != [found["sha256"]]:
             raise DataError(
                 f"the file is not the one that was first used here ({record.name} says another sha256)",
                 where=path,
-                remedy=remedy,
+                remedy=f"{remedy} If you put another file there on purpose, delete {record}.",
             )
     elif os.access(path.parent, os.W_OK):
         write_text(record, f"{found['sha256']}  {path.name}\n")

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from organoseg.core import Instances, Mask, vote
-from organoseg.models.protocol import CappedResultWarning, Segmenter
+from organoseg.models.protocol import CappedResultWarning, Segmenter, capacity_of, capacity_option
 
 #: (quarter turns, mirrored) of the views; the first is the image as it is.
 TURNS = ((0, False), (2, True), (1, False), (3, True))
@@ -43,6 +43,15 @@ class Thorough:
         """Most instances returned for an image."""
         return self.segmenter.max_instances
 
+    def capacity(self, shape: tuple[int, int]) -> int:
+        """The same, of this shape."""
+        return capacity_of(self.segmenter, shape)
+
+    @property
+    def capacity_option(self) -> str:
+        """The option that this number comes from."""
+        return capacity_option(self.segmenter)
+
     @torch.no_grad()
     def segment(self, pixels: torch.Tensor, score_threshold: float = LOWEST) -> list[Instances]:
         """Instances of each image (B, 1, H, W), best first; a score is the mean of what the views agree on."""
@@ -57,16 +66,18 @@ class Thorough:
             if mirrored:
                 turned = turned.flip(3)
             found = self.segmenter.segment(turned, floor)
-            if max(map(len, found)) >= self.max_instances:
+            if max(map(len, found)) >= capacity_of(
+                self.segmenter, (turned.shape[2], turned.shape[3])
+            ):
                 # What the views lost may have been what they agree on: the count of the fused ones does not tell.
                 text = (
-                    f"one of several looks found {self.max_instances} organoids, as many as the engine returns; "
-                    "some may be missing. Raise model.options.max_instances."
+                    f"one of several looks found {max(map(len, found))} organoids, as many as the engine returns; "
+                    f"some may be missing. Raise model.options.{capacity_option(self.segmenter)}."
                 )
                 warnings.warn(CappedResultWarning(text), stacklevel=2)
             seen.append([_back(p, turns, mirrored, shape) for p in found])
         fused = (agree(per_image) for per_image in zip(*seen, strict=True))
-        most = slice(self.max_instances)
+        most = slice(self.capacity(shape))
         return [f.select(f.scores >= score_threshold).select(most) for f in fused]
 
 

@@ -112,10 +112,19 @@ class Segmenter(Protocol):
     ``pixels`` are grey images as float32 tensors (B, 1, H, W), normalised by
     :func:`organoseg.core.normalised`. H and W are free; the engine pads as it needs.
 
-    Some attributes are optional. ``normaliser``, a callable that a loop over several processes sets, maps what this
-    process' sums are divided by (a float32 tensor of any shape, such as the number of masks its batch teaches) to its
-    mean over the processes, elementwise. ``gradient_checkpointing``, a bool: spare memory by computing activations
-    twice. ``stride``, an int: windows over an image begin at multiples of it (px), 32 where it is absent.
+    Optional are:
+
+    - ``normaliser``, a callable that a loop sets where a batch is computed in parts or by several processes. Every
+      number that the engine divides a batch's sums by passes through it (a float32 tensor of any shape, in the same
+      order at every call of `losses`), and what comes back is divided by, without further bounds.
+    - ``denominators(shape, targets)``: the same numbers, float32 (k,), from the targets of images of one shape alone.
+      Without it a batch in parts costs one more look.
+    - ``gradient_checkpointing``, a bool: spare memory by computing activations twice.
+    - ``stride``, an int: windows over an image begin at multiples of it (px), 32 where it is absent.
+    - ``capacity(shape)``, an int: the most instances returned for an image of that shape, ``max_instances`` where it is
+      absent.
+    - ``train_on(side)``: be told the side (px) of the training crops before training begins.
+    - ``capacity_option``, the name of the option that bounds ``max_instances``, which is its name too where absent.
     """
 
     max_instances: int
@@ -131,6 +140,17 @@ class Segmenter(Protocol):
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Optimiser groups: what trains, how fast, and what decays."""
         ...
+
+
+def capacity_of(segmenter: Segmenter, shape: tuple[int, int]) -> int:
+    """Most instances that an engine returns for an image of this shape."""
+    known = getattr(segmenter, "capacity", None)
+    return segmenter.max_instances if known is None else int(known(shape))
+
+
+def capacity_option(segmenter: Any) -> str:
+    """The option of an engine to raise where it returned as many organoids as it can."""
+    return str(getattr(segmenter, "capacity_option", "max_instances"))
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -48,6 +48,7 @@ class ArchiveImages:
     ) -> None:
         chosen = sampling or Sampling()
         self._given = manifest, seed, geometry, exclude, chosen
+        self._matches: Callable[[Collection[Image]], Collection[PlaneKey]] | None = None
         settings: dict[str, Any] = {
             "seed": seed,
             "exclude": exclude,
@@ -91,7 +92,14 @@ class ArchiveImages:
             manifest = manifest.only(lambda array: named(array.name, data.prefer))
             if not manifest.arrays:
                 raise no_such_name(path, data.prefer)
-        return cls(manifest, seed, geometry, catalogue.matches(measured), sampling)
+        found = cls(manifest, seed, geometry, catalogue.matches(measured), sampling)
+        # What it holds is asked for before the run begins; the catalogue's file is left alone afterwards.
+        found._matches = catalogue.matches
+        return found
+
+    def holds(self, image: Image) -> bool:
+        """Whether an image's pixels are in the archive."""
+        return self._matches is not None and bool(self._matches([image]))
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Processes that make batches open the archive for themselves."""

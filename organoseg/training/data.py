@@ -8,9 +8,11 @@ from pathlib import Path
 
 from organoseg.core import DataError, UsageError
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
+from organoseg.training.methods import Guided
 from organoseg.training.plan import geometry_of
 from organoseg.training.recipe import LabelledData, Recipe
 from organoseg.training.unlabelled import Unlabelled, open_unlabelled
+from organoseg.training.with_labelled import WithLabelled
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,6 +77,16 @@ def load_data(recipe: Recipe) -> RunData:
     unlabelled = open_unlabelled(
         recipe.data, recipe.seed, geometry_of(recipe), [item.image for item in validation or ()]
     )
+    method = recipe.method
+    if (
+        unlabelled is not None
+        and isinstance(method, Guided)
+        and method.unlabelled_includes_labelled
+    ):
+        # Those whose pixels the archive holds are drawn from it already.
+        added = [item for item in labelled if not unlabelled.holds(item.image)]
+        if added:
+            unlabelled = WithLabelled(unlabelled, added, recipe.seed)
     return RunData(labelled, validation, unlabelled, _manifest(labelled, validation, unlabelled))
 
 

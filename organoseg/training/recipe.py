@@ -10,6 +10,7 @@ import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from organoseg.core import DataError, UsageError
+from organoseg.models.published.catalogue import CATALOGUE
 from organoseg.training.methods import PAPER_TRAINING, PAPER_VIEWS, Guided, Strict, Supervised
 
 DEFAULT_STEPS = 600
@@ -295,7 +296,7 @@ def _rooted(recipe: Recipe, base: Path) -> Recipe:
     # A published name, or a file or folder that may lie beside the recipe.
     for section, key in ((tree["model"], "encoder_weights"), (tree["model"]["options"], "start")):
         weights = section.get(key)
-        if isinstance(weights, str) and (base / weights).exists():
+        if isinstance(weights, str) and weights not in CATALOGUE and (base / weights).exists():
             section[key] = str(base / weights)
     return Recipe.model_validate(tree)
 

@@ -98,6 +98,8 @@ class State:
                     remedy="Set it to false.",
                 )
             engine.gradient_checkpointing = True  # type: ignore[assignment]
+        if hasattr(engine, "train_on"):
+            engine.train_on(self.recipe.training.augmentation.crop)
         return engine
 
     def begin_student(self, averages: bool) -> None:

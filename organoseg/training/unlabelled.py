@@ -48,6 +48,10 @@ class Unlabelled(Pictures, Protocol):
         """How many pictures there are."""
         ...
 
+    def holds(self, image: Image) -> bool:
+        """Whether an image's pixels are among those that are drawn from."""
+        ...
+
     def draw(self, size: int, part: int) -> tuple[int, ...]:
         """Numbers of ``size`` different pictures, or of all that are found; each ``part`` draws anew."""
         ...
@@ -78,6 +82,7 @@ class FolderImages:
         if not self._indices:
             raise no_such_name(folder.path, words)
         hashes = [folder.entries[i].pixel_hash for i in self._indices]
+        self._hashes = frozenset(hashes)
         self.identity = hashlib.sha256("\n".join(hashes).encode()).hexdigest()
 
     def __len__(self) -> int:
@@ -87,6 +92,10 @@ class FolderImages:
         """The whole image at an index; DataError when its file has gone or changed."""
         image = self._folder.read(self._indices[index])
         return Picture(image.name, normalised(image.plane(), image.name))
+
+    def holds(self, image: Image) -> bool:
+        """Whether an image's pixels are among those that are drawn from."""
+        return image.identity in self._hashes
 
     def draw(self, size: int, part: int) -> tuple[int, ...]:
         """Indices of ``size`` images at random, or of all."""

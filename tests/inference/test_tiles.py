@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from organoseg.core import Instances, UsageError
-from organoseg.inference.stitch import stitch
-from organoseg.inference.tiles import STRIDE, Window, windows
+from organoseg.models.stitch import stitch
+from organoseg.models.tiles import STRIDE, Window, windows
 
 
 @settings(max_examples=300, deadline=None)

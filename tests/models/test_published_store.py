@@ -236,6 +236,29 @@ def test_files_and_folders_are_taken_as_they_are(tmp_path: Path) -> None:
         resolve("resnet50_imagnet")
 
 
+def test_a_run_named_after_weights_is_not_taken_for_them(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "model.safetensors").write_bytes(b"other")
+    monkeypatch.chdir(tmp_path)
+    assert resolve("mine").read_bytes() == CONTENT
+    assert resolve("./mine").read_bytes() == b"other"
+
+
+def test_a_clone_without_its_large_files_is_named(
+    hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own = tmp_path / "own" / "net" / "model.safetensors"
+    own.parent.mkdir(parents=True)
+    own.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{SHA256}\nsize 16384\n")
+    monkeypatch.setenv("ORGANOSEG_WEIGHTS", str(tmp_path / "own"))
+    with pytest.raises(DataError, match="git lfs pull"):
+        resolve("mine")
+    own.write_bytes(CONTENT)
+    assert resolve("mine") == own
+
+
 def test_a_cache_that_cannot_be_written_says_how_to_name_another(
     hub: Hub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,3 +297,13 @@ def test_what_is_on_this_computer_is_found(hub: Hub) -> None:
     assert find(CATALOGUE["mine"]) is None
     path = resolve("mine")
     assert find(CATALOGUE["mine"]) == path
+
+
+def test_the_page_has_every_name_with_its_licence() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "mask2former.md"
+    named: dict[str, str] = {}
+    for line in page.read_text().splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("| `") and len(cells) == 4:
+            named |= dict.fromkeys(re.findall(r"`(\w+)`", cells[0]), cells[2])
+    assert named == {name: weights.licence for name, weights in CATALOGUE.items()}

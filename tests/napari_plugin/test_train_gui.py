@@ -51,6 +51,9 @@ def test_a_run_shows_its_interval_and_its_pictures_and_one_without_held_out_imag
     assert not train.chart.grab().toImage().isNull()
     assert not train.picture.grab().toImage().isNull()
 
+    train.picture.clicked.emit()
+    assert viewer.layers[-1].data.shape == (40, 120, 3), "large, as a layer"
+
     train.attach(finished(tmp_path / "unmeasured", None))
     assert "no held-out images" in train.chart.figure()
     assert not train.picture.isVisible()

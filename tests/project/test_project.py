@@ -92,6 +92,7 @@ def test_data_cards_have_facts_and_sections(repository: Path, name: str) -> None
         "docs/detectron2.md",
         "docs/napari.md",
         "docs/experiments.md",
+        "docs/mask2former.md",
         "docs/predict.md",
     ],
 )

@@ -77,8 +77,7 @@ def compact_losses(
             quality[a["image"], a["label"], a["row"], a["column"]] = best
         score = (quality_focal(logits, quality) * a["known"].unsqueeze(1)).sum()
         total = total + torch.stack([score, total[1] * 0, total[2] * 0])
-    count = count if normaliser is None else normaliser(count)
-    total = total / count.clamp(min=1)
+    total = total / (count.clamp(min=1) if normaliser is None else normaliser(count))
     return {
         "score": SCORE_WEIGHT * total[0],
         "dice": DICE_WEIGHT * total[1],

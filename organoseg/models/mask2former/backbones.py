@@ -182,7 +182,7 @@ def _swin(width: int, depths: tuple[int, ...], heads: tuple[int, ...], window: i
 def _convnext(
     depths: tuple[int, ...], sizes: tuple[int, ...], family: str = "ConvNext"
 ) -> Published:
-    config = {"depths": depths, "hidden_sizes": list(sizes)}
+    config = {"depths": list(depths), "hidden_sizes": list(sizes)}
     module = "convnext" if family == "ConvNext" else "dinov3_convnext"
     unused = () if family == "ConvNext" else ("model.layer_norm.",)
     return Published(module, family, config, unused=unused)

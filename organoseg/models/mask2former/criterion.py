@@ -12,7 +12,7 @@ organoid is certain and none is ignored it is the library's own loss (a test say
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,8 +30,6 @@ from organoseg.models.mask2former.targets import PackedTargets
 #: Random points that are drawn at once; bounds the memory of crowded batches.
 POINTS_AT_ONCE = 1 << 25
 
-Normaliser = Callable[[Tensor], Tensor]
-
 
 @dataclass(frozen=True, eq=False)
 class LayerLosses:
@@ -44,8 +42,8 @@ class LayerLosses:
 
 def _class_sums(
     predictions: Predictions, targets: PackedTargets, found: Matches, none: float
-) -> tuple[Tensor, Tensor]:
-    """Cross entropy summed over images and queries, and the sum of its weights, (L,) each."""
+) -> Tensor:
+    """Weighted cross entropy summed over images and queries, (L,)."""
     log = predictions.classes.float().log_softmax(-1)
     last = log.shape[-1] - 1
     empty = none * targets.background[None, :, None] * ~found.spared
@@ -57,8 +55,7 @@ def _class_sums(
     empty[at] = none * (1 - confidence)
     label[at] = targets.labels[found.target]
     chosen = log.gather(-1, label[..., None])[..., 0]
-    cost = -(object_weight * chosen + empty * log[..., last])
-    return cost.sum((1, 2)), (object_weight + empty).sum((1, 2))
+    return -(object_weight * chosen + empty * log[..., last]).sum((1, 2))
 
 
 def _groups(found: Matches, drawn: int) -> Iterator[list[tuple[int, int, int]]]:
@@ -113,7 +110,8 @@ def _mask_sums(
     """Mask terms of all pairs, weighted, summed a layer: (2, L)."""
     layers, batch, queries, width = predictions.embeddings.shape
     # Also without an organoid every parameter has a gradient: several processes wait for each other's.
-    nothing = 0 * (predictions.embeddings.sum() + predictions.features.sum()).float()
+    either = [x.reshape(-1)[0].float() for x in (predictions.embeddings, predictions.features)]
+    nothing = 0 * (either[0] + either[1])
     total = nothing.expand(2, layers)
     flat = (found.layer * batch + found.image) * queries + found.query
     embeddings = predictions.embeddings.reshape(-1, width)
@@ -140,7 +138,7 @@ def set_losses(
     targets: PackedTargets,
     options: Mask2FormerOptions,
     extent: Tensor,
-    normaliser: Normaliser | None = None,
+    divisors: Tensor,
     checkpointing: bool = False,
 ) -> LayerLosses:
     """Losses of every layer.
@@ -149,9 +147,8 @@ def set_losses(
     ----------
     extent
         (2,): the share of the features' width and height that is image; the rest is padding.
-    normaliser
-        See :class:`organoseg.models.protocol.Segmenter`; it is given the number of organoids that are taught, and the
-        weights of the class term's sum of each layer, in one tensor (1 + L,).
+    divisors
+        float32 (2,): what the mask terms and the class term are divided by; see `targets.divisors`.
 
     Raises
     ------
@@ -159,15 +156,10 @@ def set_losses(
         A prediction is not finite.
     """
     found = match(predictions, targets, options, extent)
-    cost, weight = _class_sums(predictions, targets, found, options.no_object_weight)
+    cost = _class_sums(predictions, targets, found, options.no_object_weight)
     masks = _mask_sums(predictions, targets, found, options, extent, checkpointing)
-    taught = weight.new_full((1,), float((~targets.ignored).sum()))
-    sums = torch.cat((taught, weight.detach()))
-    if normaliser is not None:
-        sums = normaliser(sums)
-    count = sums[0].clamp(min=1)
     return LayerLosses(
-        classes=options.class_weight * cost / sums[1:].clamp(min=1e-6),
-        mask=options.mask_weight * masks[0] / count,
-        dice=options.dice_weight * masks[1] / count,
+        classes=options.class_weight * cost / divisors[1],
+        mask=options.mask_weight * masks[0] / divisors[0],
+        dice=options.dice_weight * masks[1] / divisors[0],
     )

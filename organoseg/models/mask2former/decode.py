@@ -70,10 +70,8 @@ def _cut(logits: Tensor, probability: Tensor, smallest: int) -> Iterator[tuple[i
     heights, widths = box[1] - box[0], box[3] - box[2]
     sizes = heights * widths
     begins = np.concatenate(([0], np.cumsum(sizes)))
-    if on.device.type == "cpu":
-        bits = _cut_here(on, good, box)
-    else:
-        bits = _gathered(on, good, box, widths, sizes, begins)
+    here = on.device.type == "cpu"
+    bits = _cut_here(on, good, box) if here else _gathered(on, good, box, widths, sizes, begins)
     for k, index in enumerate(good.tolist()):
         flat = bits[begins[k] : begins[k + 1]].reshape(heights[k], widths[k])
         mask = Mask.from_bits(flat, int(box[0, k]), int(box[2, k]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,13 +13,20 @@ from torch.nn import functional as F
 
 from organoseg.core import Instances
 from organoseg.models.mask2former.backbones import batch_norms
-from organoseg.models.mask2former.criterion import Normaliser, set_losses
+from organoseg.models.mask2former.criterion import set_losses
 from organoseg.models.mask2former.decode import Frame, decode
 from organoseg.models.mask2former.network import Mask2FormerNetwork, Predictions
 from organoseg.models.mask2former.options import Mask2FormerOptions
 from organoseg.models.mask2former.parameters import parameter_groups
-from organoseg.models.mask2former.targets import PackedTargets, pack_targets
-from organoseg.models.protocol import CrowdedTargetWarning, QueryPredictions, Target
+from organoseg.models.mask2former.targets import PackedTargets, divisors, pack_targets
+from organoseg.models.protocol import (
+    CappedResultWarning,
+    CrowdedTargetWarning,
+    QueryPredictions,
+    Target,
+)
+from organoseg.models.stitch import stitch
+from organoseg.models.tiles import Window, windows
 
 #: Coarsest cell of the network, px of what it sees.
 COARSEST = 32
@@ -49,8 +56,11 @@ class Mask2FormerSegmenter(nn.Module):
         self.options: dict[str, Any] = settings.model_dump()
         self.max_instances = settings.most
         #: Set by a loop over several processes; see the protocol.
-        self.normaliser: Normaliser | None = None
+        self.normaliser: Callable[[Tensor], Tensor] | None = None
+        #: What to raise where an image holds more organoids than are returned.
+        self.capacity_option = "queries" if settings.most >= settings.queries else "max_instances"
         self._crowded = (0, 0, 0)
+        self._compiled: Callable[[Tensor], Predictions] | None = None
         if settings.backbone_rate == 0:
             network.backbone.body.requires_grad_(False)
         self.gradient_checkpointing = settings.gradient_checkpointing
@@ -104,9 +114,22 @@ class Mask2FormerSegmenter(nn.Module):
             )
         return pixels.contiguous(memory_format=torch.channels_last)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy takes over: not the compiled pass, which belongs to this network's weights."""
+        return {**super().__getstate__(), "_compiled": None}
+
+    def _train_pass(self, pixels: Tensor) -> Predictions:
+        """The network's pass over training crops, compiled where that was asked for.
+
+        Crops are all of one size; images are not, and each size would be compiled anew.
+        """
+        if not (self.settings.compile and pixels.is_cuda):
+            return self._predict(pixels)
+        if self._compiled is None:
+            self._compiled = torch.compile(self.network.forward)
+        return self._compiled(self._look(pixels))
+
     def _predict(self, pixels: Tensor) -> Predictions:
-        if self.settings.compile and pixels.is_cuda and self.network._compiled_call_impl is None:
-            self.network.compile()
         predictions: Predictions = self.network(self._look(pixels))
         return predictions
 
@@ -123,21 +146,33 @@ class Mask2FormerSegmenter(nn.Module):
         shape = (pixels.shape[2], pixels.shape[3])
         packed = pack_targets(targets, shape, self.classes, pixels.device)
         self._warn_of_crowds(packed, len(targets))
-        predictions = self._predict(pixels)
+        predictions = self._train_pass(pixels)
         extent = self._extent(shape, pixels.device)
         terms = set_losses(
             predictions,
             packed,
             self.settings,
             extent,
-            self.normaliser,
+            self._divisors(pixels, targets),
             self.gradient_checkpointing,
         )
         return {"class": terms.classes.sum(), "mask": terms.mask.sum(), "dice": terms.dice.sum()}
 
+    def denominators(self, shape: tuple[int, int], targets: Sequence[Target]) -> Tensor:
+        """What the losses of a batch of images of this shape are divided by, float32 (2,)."""
+        return torch.tensor(
+            divisors(targets, self.settings.queries, self.settings.no_object_weight)
+        )
+
+    def _divisors(self, pixels: Tensor, targets: Sequence[Target]) -> Tensor:
+        shape = (pixels.shape[2], pixels.shape[3])
+        local = self.denominators(shape, targets).to(pixels.device, non_blocking=True)
+        return local.clamp(min=1) if self.normaliser is None else self.normaliser(local)
+
     def _extent(self, shape: tuple[int, int], device: torch.device) -> Tensor:
         padded = [side + -side % self.stride for side in shape]
-        return torch.tensor([shape[1] / padded[1], shape[0] / padded[0]], device=device)
+        share = torch.tensor([shape[1] / padded[1], shape[0] / padded[0]])
+        return share.to(device, non_blocking=True)
 
     def _warn_of_crowds(self, packed: PackedTargets, batch: int) -> None:
         """Say what training loses where an image holds more organoids than there are queries.
@@ -162,9 +197,47 @@ class Mask2FormerSegmenter(nn.Module):
             )
         self._crowded = (images, organoids, said)
 
+    def train_on(self, side: int) -> None:
+        """Be told the side (px) of the training crops, which is what the network sees at once from then on."""
+        if self.settings.window is None:
+            self.settings = self.settings.model_copy(update={"window": side})
+            self.options = self.settings.model_dump()
+
+    def capacity(self, shape: tuple[int, int]) -> int:
+        """Most instances returned for an image of this shape; each window has as many queries."""
+        return self.max_instances * len(self._windows(shape))
+
+    def _windows(self, shape: tuple[int, int]) -> tuple[Window, ...]:
+        """Windows over an image, each of which overlaps the next by half where the grid allows."""
+        side = self.settings.window
+        if side is None or max(shape) <= side:
+            return (Window(0, 0, *shape, shape),)
+        return windows(shape, side, min(side // 2, max(side - self.stride, 0)), self.stride)
+
     @torch.no_grad()
     def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
         """Instances of each image (B, 1, H, W) of any size, best score first."""
+        shape = (pixels.shape[2], pixels.shape[3])
+        parts = self._windows(shape)
+        if len(parts) == 1:
+            return self._segment(pixels, score_threshold)
+        seen: list[list[Instances]] = [[] for _ in range(len(pixels))]
+        for part in parts:
+            found = self._segment(pixels[:, :, *part.slices], score_threshold)
+            self._warn_of_full_windows(found)
+            for image, instances in zip(seen, found, strict=True):
+                image.append(instances)
+        return [stitch(shape, parts, image) for image in seen]
+
+    def _warn_of_full_windows(self, found: Sequence[Instances]) -> None:
+        if max(map(len, found)) >= self.max_instances:
+            text = (
+                f"a window of {self.settings.window} px holds {self.max_instances} organoids, as many as the engine "
+                f"returns; some may be missing. Raise model.options.{self.capacity_option}."
+            )
+            warnings.warn(CappedResultWarning(text), stacklevel=4)
+
+    def _segment(self, pixels: Tensor, score_threshold: float) -> list[Instances]:
         frame = Frame((pixels.shape[2], pixels.shape[3]), FINEST / self.settings.upscale)
         predictions = self._predict(pixels)
         return decode(predictions, self.classes, frame, self.settings, score_threshold)

@@ -49,6 +49,10 @@ class Mask2FormerOptions(BaseModel):
     upscale: float = Field(
         1.0, description="the image is enlarged so much (1, 1.5 or 2): organoids are small"
     )
+    window: int | None = Field(
+        None, ge=64, multiple_of=32, description="side (px) of what the network sees at once: places are "
+        "told to it as shares of that, so it finds little in anything of another size; null: the training crop",
+    )  # fmt: skip
     max_instances: int | None = Field(
         None, ge=1, description="most organoids returned for an image or tile; null: the queries"
     )

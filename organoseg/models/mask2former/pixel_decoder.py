@@ -15,20 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from organoseg.models.mask2former.positions import full, sine_positions
+from organoseg.models.mask2former.positions import centres, full, sides, sine_positions
 
 Shape = tuple[int, int]
-
-
-def reference_points(shapes: Sequence[Shape], device: torch.device) -> Tensor:
-    """Centres (x, y) in 0 to 1 of the cells of all maps, (cells, 2)."""
-    parts = []
-    for height, width in shapes:
-        y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
-        x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
-        grid = torch.stack((x[None, :].expand(height, width), y[:, None].expand(height, width)), 2)
-        parts.append(grid.reshape(-1, 2))
-    return torch.cat(parts)
 
 
 def _sampled(value: Tensor, shapes: Sequence[Shape], places: Tensor, weights: Tensor) -> Tensor:
@@ -59,7 +48,7 @@ def _attention(
     value = layer.value_proj(hidden).view(batch, n, heads, width // heads)
     offsets = full(layer.sampling_offsets(asking))
     offsets = offsets.view(batch, n, heads, levels, points, 2)
-    size = torch.tensor([[w, h] for h, w in shapes], device=hidden.device, dtype=torch.float32)
+    size = sides(tuple(shapes), hidden.device)
     places = reference[None, :, None, None, None, :] + offsets / size[None, None, None, :, None, :]
     weights = layer.attention_weights(asking).view(batch, n, heads, levels * points)
     weights = full(weights).softmax(-1)
@@ -99,7 +88,7 @@ def decode_pixels(
             for i, (h, w) in enumerate(shapes)
         ]
     )
-    reference = reference_points(shapes, device)
+    reference = centres(tuple(shapes), device)
     for layer in decoder.encoder.layers:
         if checkpointing and torch.is_grad_enabled():
             hidden = checkpoint(

@@ -1,8 +1,14 @@
-"""Where a cell lies, as sines: both decoders add it to their features."""
+"""Where a cell lies, as sines: both decoders add it to their features.
+
+Kept for the sizes seen last: a training run sees one, and making them anew would have the processor wait for the
+device in every layer. Nobody writes into them.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -13,6 +19,7 @@ def full(x: Tensor) -> Tensor:
     return x.float() if x.dtype in (torch.bfloat16, torch.float16) else x
 
 
+@lru_cache(maxsize=32)
 def sine_positions(height: int, width: int, channels: int, device: torch.device) -> Tensor:
     """float32 (height * width, channels): rows in the first half of the channels, columns in the second.
 
@@ -30,3 +37,21 @@ def sine_positions(height: int, width: int, channels: int, device: torch.device)
     rows = parts[0][:, None, :].expand(height, width, half)
     columns = parts[1][None, :, :].expand(height, width, half)
     return torch.cat((rows, columns), 2).reshape(height * width, channels)
+
+
+@lru_cache(maxsize=32)
+def centres(shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """Centres (x, y) in 0 to 1 of the cells of several maps, float32 (cells, 2)."""
+    parts = []
+    for height, width in shapes:
+        y = (torch.arange(height, device=device, dtype=torch.float32) + 0.5) / height
+        x = (torch.arange(width, device=device, dtype=torch.float32) + 0.5) / width
+        grid = torch.stack((x[None, :].expand(height, width), y[:, None].expand(height, width)), 2)
+        parts.append(grid.reshape(-1, 2))
+    return torch.cat(parts)
+
+
+@lru_cache(maxsize=32)
+def sides(shapes: Sequence[tuple[int, int]], device: torch.device) -> Tensor:
+    """Width and height of several maps in cells, float32 (maps, 2)."""
+    return torch.tensor([[w, h] for h, w in shapes], device=device, dtype=torch.float32)

@@ -89,6 +89,30 @@ class PackedTargets:
         return torch.lerp(upper, lower, dy)
 
 
+def _silent(target: Target) -> NDArray[np.bool_]:
+    """Organoids that are ignored, slivers among them, (N,)."""
+    sliver = -(-SLIVER // target.stride**2)
+    return target.ignored | (target.instances.areas < sliver)
+
+
+def divisors(targets: Sequence[Target], queries: int, none: float) -> tuple[float, float]:
+    """What a batch's mask terms and its class term are divided by.
+
+    The organoids that are taught; and the weights of all queries, ``none`` where there is no organoid. Those that are
+    let off count here as if they were not, so that both numbers follow from the targets alone.
+    """
+    taught, weight = 0, 0.0
+    for target in targets:
+        confidence = target.confidence[~_silent(target)].astype(np.float64)
+        n = len(confidence)
+        taught += n
+        matched = min(n, queries)
+        sure = float(confidence.mean()) if n else 0.0
+        weight += matched * (sure + (1 - sure) * none)
+        weight += (queries - matched) * none * target.background_weight
+    return float(taught), weight
+
+
 def _check(target: Target, image: int, shape: tuple[int, int], known: dict[int, int]) -> None:
     expected = tuple(-(-side // target.stride) for side in shape)
     if target.instances.shape != expected:
@@ -127,12 +151,12 @@ def pack_targets(
     begin = 0
     for image, target in enumerate(targets):
         _check(target, image, shape, channel)
-        sliver = -(-SLIVER // target.stride**2)
+        silent = _silent(target)
         for i, mask in enumerate(target.instances.masks):
             framed = np.pad(mask.bits.view(np.uint8), 1)
             label = channel[int(target.instances.classes[i])]
             images.append(image)
-            ignored.append(bool(target.ignored[i]) or mask.area < sliver)
+            ignored.append(bool(silent[i]))
             boxes.append(framed.ravel())
             places.append((begin, mask.y, mask.x, *mask.bits.shape, *target.instances.shape, label))
             numbers.append(

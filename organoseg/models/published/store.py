@@ -52,9 +52,10 @@ def resolve(name_or_path: str | Path) -> Path:
     path = Path(name_or_path).expanduser()
     if path.is_file():
         return path
-    if path.is_dir():
-        return _of_folder(path)
     name = str(name_or_path)
+    # A published name is no folder: a run may well be called after its weights.
+    if path.is_dir() and name not in CATALOGUE:
+        return _of_folder(path)
     if name not in CATALOGUE:
         raise _unknown(name)
     weights = CATALOGUE[name]

@@ -11,10 +11,17 @@ from torch import nn
 
 from organoseg.models.mask2former import backbones
 from organoseg.models.mask2former.backbones import GreyToColour, make_backbone
-from organoseg.models.mask2former.network import PREFIXES, Mask2FormerNetwork
+from organoseg.models.mask2former.network import Mask2FormerNetwork
 from organoseg.models.mask2former.options import parse_options
 from tests.models.mask2former.small import OPTIONS, engine
 
+#: Where the parts of our network lie in the library's.
+PREFIXES = (
+    ("backbone.body.", "model.pixel_level_module.encoder."),
+    ("pixel_decoder.", "model.pixel_level_module.decoder."),
+    ("transformer.", "model.transformer_module."),
+    ("class_predictor.", "class_predictor."),
+)
 #: Bodies of each family, cut down so that a processor builds them in no time.
 CUT: dict[str, dict[str, Any]] = {
     "resnet18": {"depths": (1, 1, 1, 1), "hidden_sizes": (8, 8, 16, 16), "embedding_size": 8},

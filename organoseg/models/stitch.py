@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from organoseg.core import Instances, Mask
 from organoseg.core.overlap import pair_intersections
-from organoseg.inference.tiles import Window
+from organoseg.models.tiles import Window
 
 #: Two windows see the same organoid where they agree on more than this part of what both can see of it (IoU).
 SAME = 0.5

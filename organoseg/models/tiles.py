@@ -8,7 +8,7 @@ from itertools import product
 
 from organoseg.core import UsageError
 
-#: Coarsest grid of the engines, px.
+#: Coarsest grid of most engines, px.
 STRIDE = 32
 Shape = tuple[int, int]
 Box = tuple[int, int, int, int]
@@ -49,23 +49,23 @@ class Window:
         return min(self.depth(y, x) for y, x in product((y0, y1), (x0, x1)))
 
 
-def windows(shape: Shape, side: int, overlap: int) -> tuple[Window, ...]:
+def windows(shape: Shape, side: int, overlap: int, stride: int = STRIDE) -> tuple[Window, ...]:
     """Windows of at most ``side`` px that cover an image and overlap by at least ``overlap`` px, spread evenly.
 
-    They begin at multiples of `STRIDE`, so that the network's grid lies on the image as it would lie on the whole.
+    They begin at multiples of ``stride``, so that the network's grid lies on the image as it would lie on the whole.
     UsageError when they cannot.
     """
-    step = (side - overlap) // STRIDE * STRIDE
-    if overlap < 0 or step < STRIDE:
+    step = (side - overlap) // stride * stride
+    if overlap < 0 or step < stride:
         raise UsageError(
             f"Tiles of {side} px cannot overlap by {overlap} px",
-            remedy=f"Give a tile larger than its overlap by at least {STRIDE} px.",
+            remedy=f"Give a tile larger than its overlap by at least {stride} px.",
         )
-    spans = [_spans(length, side, overlap, step) for length in shape]
+    spans = [_spans(length, side, step, stride) for length in shape]
     return tuple(Window(y, x, high, wide, shape) for (y, high), (x, wide) in product(*spans))
 
 
-def _spans(length: int, side: int, overlap: int, step: int) -> list[tuple[int, int]]:
+def _spans(length: int, side: int, step: int, stride: int) -> list[tuple[int, int]]:
     """(start, length) along one axis."""
     if length <= side:
         return [(0, length)]
@@ -73,7 +73,7 @@ def _spans(length: int, side: int, overlap: int, step: int) -> list[tuple[int, i
     even = (length - side) / (count - 1)
     # Rounded up but for the first: a window may be a little shorter, an overlap never is.
     starts = [
-        min(math.ceil(place * even / STRIDE) * STRIDE, place * step) for place in range(count)
+        min(math.ceil(place * even / stride) * stride, place * step) for place in range(count)
     ]
     ends = [min(start + side, length) for start in starts]
     return [(start, end - start) for start, end in zip(starts, ends, strict=True)]
