@@ -10,7 +10,7 @@ from detectron2.modeling import BACKBONE_REGISTRY, FPN, Backbone, SimpleFeatureP
 from detectron2.modeling.backbone.fpn import LastLevelMaxPool
 from torch import Tensor, nn
 
-from organoseg.models.compact.encoder import TAPS, MobileNetV2
+from organoseg.models.compact.encoder import TAPS, MobileNetV2, Padding
 from organoseg.models.detectron2.config import BACKBONE_NODE
 
 #: Blocks of MobileNetV2 up to the end of each stage that can be frozen.
@@ -21,9 +21,9 @@ NAMES = {4: "res2", 8: "res3", 16: "res4", 32: "res5"}
 class GreyMobileNet(Backbone):
     """The compact engine's encoder as a backbone: one grey channel in, four feature maps out."""
 
-    def __init__(self, frozen_blocks: int) -> None:
+    def __init__(self, frozen_blocks: int, padding: Padding) -> None:
         super().__init__()
-        self.encoder = MobileNetV2(frozen_blocks=frozen_blocks)
+        self.encoder = MobileNetV2(padding, frozen_blocks)
 
     def forward(self, pixels: Tensor) -> dict[str, Tensor]:
         """(B, 1, H, W) to ``{"res2": stride 4, ..., "res5": stride 32}``."""
@@ -42,7 +42,8 @@ class GreyMobileNet(Backbone):
 
 def organoseg_mobilenet_fpn(cfg: Any, input_shape: Any) -> Any:
     """MobileNetV2 under a feature pyramid."""
-    bottom = GreyMobileNet(FROZEN_BLOCKS[cfg.MODEL.BACKBONE.FREEZE_AT])
+    frozen = FROZEN_BLOCKS[cfg.MODEL.BACKBONE.FREEZE_AT]
+    bottom = GreyMobileNet(frozen, cfg.MODEL[BACKBONE_NODE].PADDING)
     return FPN(
         bottom_up=bottom,
         in_features=cfg.MODEL.FPN.IN_FEATURES,

@@ -30,6 +30,8 @@ def build(
     from organoseg.models.detectron2 import weights
 
     weighted = chosen.start is not None or encoder_weights is not None
+    if encoder_weights is not None and chosen.padding is None:
+        chosen = chosen.model_copy(update={"padding": weights.padding_for(chosen, encoder_weights)})
     chosen = resolved(chosen, weighted)
     _check_anchors(chosen)
     engine = _engine(classes, chosen)

@@ -70,6 +70,7 @@ def new_config(points: bool = False) -> Any:
     cfg.MODEL[BACKBONE_NODE] = CfgNode(
         {"DIM": 768, "DEPTH": 12, "HEADS": 12, "DROP_PATH": 0.1, "WINDOW": 14, "IMAGE": 1024}
     )
+    cfg.MODEL[BACKBONE_NODE].PADDING = "symmetric"
     cfg.MODEL.DEVICE = "cpu"
     cfg.MODEL.WEIGHTS = ""
     cfg.MODEL.MASK_ON = True
@@ -112,6 +113,7 @@ def _network(cfg: Any, o: Detectron2Options) -> None:
         model.RESNETS.RES2_OUT_CHANNELS = 64
     if name.endswith("FPN"):
         mobile = "mobilenet" in name
+        model[BACKBONE_NODE].PADDING = o.padding
         _pyramid(cfg, "organoseg_mobilenet_fpn" if mobile else "build_resnet_fpn_backbone")
     elif "vitdet" in name:
         _vit(cfg, name)

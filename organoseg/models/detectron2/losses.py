@@ -40,7 +40,7 @@ def network_losses(
     images
         detectron2's ``ImageList``: what the network sees.
     normaliser
-        Maps how many there are here to the mean over all processes.
+        Everything that sums are divided by passes through it: it gives the mean over all processes.
 
     Raises
     ------
@@ -48,7 +48,8 @@ def network_losses(
         The network's outputs are not finite any more.
     """
     features = network.backbone(images.tensor)
-    losses, proposals = _proposal_losses(network.proposal_generator, images, features, batch)
+    generator = network.proposal_generator
+    losses, proposals = _proposal_losses(generator, images, features, batch, normaliser)
     heads = network.roi_heads
     regions = assign_regions(heads, heads.proposal_matcher, proposals, batch, draw=True)
     box = _shared_losses if hasattr(heads, "res5") else _separate_losses
@@ -59,7 +60,11 @@ def network_losses(
 
 
 def _proposal_losses(
-    generator: Any, images: Any, features: dict[str, Tensor], batch: BatchTargets
+    generator: Any,
+    images: Any,
+    features: dict[str, Tensor],
+    batch: BatchTargets,
+    normaliser: Normaliser,
 ) -> tuple[dict[str, Tensor], list[Tensor]]:
     maps = [features[name] for name in generator.in_features]
     anchors = generator.anchor_generator(maps)
@@ -70,7 +75,7 @@ def _proposal_losses(
         d.unflatten(1, (-1, width)).permute(0, 3, 4, 1, 2).flatten(1, 3).float() for d in deltas
     ]
     found = assign_anchors(generator, Boxes.cat(anchors), batch)
-    losses = _anchor_losses(generator, anchors, scores, deltas, found)
+    losses = _anchor_losses(generator, anchors, scores, deltas, found, normaliser)
     try:
         proposals = generator.predict_proposals(anchors, scores, deltas, images.image_sizes)
     except FloatingPointError as error:
@@ -82,9 +87,15 @@ def _proposal_losses(
 
 
 def _anchor_losses(
-    generator: Any, anchors: list[Any], scores: list[Tensor], deltas: list[Tensor], found: Anchors
+    generator: Any,
+    anchors: list[Any],
+    scores: list[Tensor],
+    deltas: list[Tensor],
+    found: Anchors,
+    normaliser: Normaliser,
 ) -> dict[str, Tensor]:
-    normaliser = generator.batch_size_per_image * len(found.sampled)
+    room = float(generator.batch_size_per_image * len(found.sampled))
+    count = normaliser(scores[0].new_tensor(room)).clamp(min=TINY)
     positive = found.sampled == 1
     soft = torch.where(positive, found.confidence, 0.0)
     weight = torch.where(positive, 1.0, found.background) * (found.sampled >= 0)
@@ -100,8 +111,8 @@ def _anchor_losses(
     )
     factors = generator.loss_weight
     return {
-        "proposal_score": score / normaliser * factors.get("loss_rpn_cls", 1.0),
-        "proposal_box": box / normaliser * factors.get("loss_rpn_loc", 1.0),
+        "proposal_score": score / count * factors.get("loss_rpn_cls", 1.0),
+        "proposal_box": box / count * factors.get("loss_rpn_loc", 1.0),
     }
 
 

@@ -85,6 +85,9 @@ class Detectron2Options(BaseModel):
     )
     width: int = Field(256, ge=32, multiple_of=32, description="channels of the feature pyramid")
     box_width: int = Field(1024, ge=32, description="width of the box head")
+    padding: Literal["tensorflow", "symmetric"] | None = Field(
+        None, description="of MobileNetV2's convolutions; null: that of its weights"
+    )
     pseudo_boxes: bool = Field(
         False, description="a teacher's boxes teach positions too, not only what is an organoid"
     )
@@ -141,6 +144,7 @@ def resolved(options: Detectron2Options, weighted: bool) -> Detectron2Options:
         "norm": "FrozenBN" if weighted and not grey_encoder else "GN",
         "frozen_stages": 2 if weighted else 0,
         "encoder_rate": 0.3 if weighted else 1.0,
+        "padding": "symmetric",
         "pixel_mean": PHOTOGRAPHS,
         "pixel_std": UNSCALED if raw else SPREAD,
         "anchors": ZOO_ANCHORS,

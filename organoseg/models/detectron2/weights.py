@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from organoseg.core import DataError, UsageError
+from organoseg.models.detectron2.options import Detectron2Options
 from organoseg.models.detectron2.reading import read_weights
 from organoseg.models.detectron2.zoo import resolve
 
@@ -126,6 +127,16 @@ def load_backbone(engine: Any, name: str, trust: bool = False) -> None:
         )
     path = resolve(name, architecture + "_", "recipe, model.encoder_weights")
     _put_backbone(engine.network, read_weights(path, trust), path)
+
+
+def padding_for(chosen: Detectron2Options, name: str) -> str | None:
+    """The convention that MobileNetV2's weights were trained with; None for other backbones."""
+    if "mobilenet" not in chosen.architecture or chosen.config:
+        return None
+    from organoseg.models.published import resolve as resolve_published
+    from organoseg.models.weights import layout_of, padding_of, read_tensors
+
+    return padding_of(layout_of(read_tensors(resolve_published(name))))
 
 
 def _put_backbone(network: Any, tensors: Mapping[str, Tensor], path: Path) -> None:

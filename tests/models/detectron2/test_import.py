@@ -411,6 +411,25 @@ def test_names_nobody_knows_and_weights_of_another_network_are_refused() -> None
         build_engine("detectron2", (1,), {}, "mobilenet_v2_imagenet")
 
 
+def test_compacts_encoder_brings_its_weights_and_their_padding(shared: Path) -> None:
+    from organoseg.models.compact.encoder import PaddedConv
+
+    path = shared / "weights" / "mobilenet_v2_imagenet_folded.npz"
+    options = {**SMALL, "architecture": "mask_rcnn_mobilenet_v2_FPN"}
+    engine = build_engine("detectron2", (1,), options, str(path))
+    encoder = engine.network.backbone.bottom_up.encoder
+    with np.load(path) as published:
+        stem = published["stem.weight"]
+    stem = stem.sum(1, keepdims=True) if stem.shape[1] == 3 else stem
+    assert np.allclose(encoder.stem.weight.detach().numpy(), stem)
+    assert engine.options["padding"] == "tensorflow"
+    strided = [m for m in encoder.modules() if isinstance(m, PaddedConv) and m.stride == (2, 2)]
+    assert strided
+    assert all(m.behind_only for m in strided)
+    assert not encoder.stem.weight.requires_grad
+    assert np.isfinite(engine.segment(torch.randn(1, 1, 64, 64), 0.0)[0].scores).all()
+
+
 def test_an_imagenet_backbone_of_caffe2_goes_where_it_belongs(tmp_path: Path) -> None:
     """The names of the original ResNets, written down by hand."""
     options = {**SMALL, "architecture": "mask_rcnn_R_50_FPN", "norm": "FrozenBN"}
