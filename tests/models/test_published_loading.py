@@ -6,6 +6,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from organoseg.core import DataError
-from organoseg.models.published import load_backbone, load_start
+from organoseg.models.folder import load_module, save_model
+from organoseg.models.published import CATALOGUE, load_backbone, load_start
 from organoseg.models.published.loading import ReplacedHeadWarning
+from organoseg.models.registry import build_engine
 from organoseg.models.weights import read_tensors
 
 pytest.importorskip("transformers", reason="the extra 'mask2former' is not installed")
@@ -517,3 +520,44 @@ def test_files_of_training_scripts_with_the_model_inside_are_read(tmp_path: Path
     tensors = resnet_of_detectron2(body("resnet").state_dict())
     torch.save({"model": tensors}, tmp_path / "w.pth")
     assert set(read_tensors(tmp_path / "w.pth")) == set(tensors)
+
+
+def test_an_engine_starts_from_a_whole_network_and_its_folder_needs_it_no_more(
+    tmp_path: Path,
+) -> None:
+    options: dict[str, Any] = {
+        "backbone": "resnet18", "queries": 7, "hidden": 32, "heads": 4, "ffn": 16, "encoder_ffn": 16,
+        "encoder_layers": 1, "decoder_layers": 1, "points": 64,
+    }  # fmt: skip
+    donor: Any = build_engine("mask2former", (1, 2, 3), options, None)
+    tensors = of_the_hub(donor.network.state_dict())
+    start = saved(tensors, tmp_path)
+    with pytest.warns(ReplacedHeadWarning, match="knows 3 classes, this model 1"):
+        engine: Any = build_engine("mask2former", (1,), {**options, "start": str(start)}, None)
+    assert_same(engine.network, donor.network, r"num_batches_tracked|class_predictor")
+    assert engine.options["start"] is None
+    assert (engine.options["frozen_norms"], engine.options["backbone_rate"]) == (True, 0.1)
+    save_model(tmp_path / "model", engine, "mask2former", engine.options, {1: "organoid"}, 0.5, {})
+    start.unlink()
+    again, _ = load_module(tmp_path / "model")
+    assert_same(again, engine)
+
+
+def test_an_engine_takes_a_backbone_by_name_from_a_folder_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"backbone": "resnet18", "queries": 7, "hidden": 32, "heads": 4, "decoder_layers": 1}
+    donor: Any = build_engine("mask2former", (1,), options, None)
+    tensors = resnet_of_torchvision(donor.network.backbone.body.state_dict())
+    path = tmp_path / "resnet18-f37072fd.pth"
+    torch.save({k: v for k, v in tensors.items() if not k.startswith("fc")}, path)
+    weights = CATALOGUE["resnet18_imagenet"]
+    monkeypatch.setitem(CATALOGUE, "resnet18_imagenet", replace(weights, checksum=None))
+    monkeypatch.setenv("ORGANOSEG_WEIGHTS", str(tmp_path))
+    monkeypatch.setenv("ORGANOSEG_OFFLINE", "1")
+    engine: Any = build_engine("mask2former", (1,), options, "resnet18_imagenet")
+    assert_same(engine.network.backbone.body, donor.network.backbone.body)
+    with pytest.raises(DataError, match="are not on this computer"):
+        build_engine("mask2former", (1,), options, "resnet50_imagenet")
+    with pytest.raises(DataError, match=r"weights are of a ResNet, the backbone is a Swin"):
+        build_engine("mask2former", (1,), {**options, "backbone": "swin_t"}, "resnet18_imagenet")

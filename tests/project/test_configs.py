@@ -130,7 +130,8 @@ def test_tiny_learns_a_few_steps(tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="the extra 'mask2former' is not installed")
     data = write_data(tmp_path)
     tree = recipe("tiny.yaml").model_dump(mode="json")
-    tree["data"] = {"labelled": training_recipe(data)["data"]["labelled"]}
+    labelled = training_recipe(data)["data"]["labelled"]
+    tree["data"] = {"labelled": {**labelled, "names": ["image_0.png"]}}
     tree["model"]["encoder_weights"] = None
     small = {"steps": 2, "batch": 2, "checkpoint_every": 2, "device": "cpu", "threads": 1}
     tree["training"] |= small | {"augmentation": {"crop": 64}, "workers": 0}
