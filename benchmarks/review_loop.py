@@ -118,6 +118,7 @@ class Bench:
         pool = [n for n in few_label_split(self.data / SPLITS, POOL) if n not in names]
         self.first = self._load(names)
         self.pool = self._load(pool[: args.pool])
+        self.side = "test" if args.test else "validation"
         if args.test:
             self.held_out = load_coco(self.data / "instances_test.json", self.data / "test")
         else:
@@ -154,15 +155,14 @@ class Bench:
         folder = self.args.out / f"seed-{seed}" / order
         for round_ in range(1, self.args.rounds + 1):
             here = folder / f"round-{round_}"
-            if not (here / "figures.json").exists():
+            if not (here / "work.json").exists():
                 before = folder / f"round-{round_ - 1}" / "data"
                 work = self._round(
                     here, before if round_ > 1 else start / "data", model, order, seed, round_
                 )
-                ap = self._train(here, here / "data", seed)
-                write_json(here / "figures.json", {"ap": ap, "work": asdict(work)})
-            figures = read_json(here / "figures.json")
-            for name, count in figures["work"].items():
+                write_json(here / "work.json", asdict(work))
+            ap = self._train(here, here / "data", seed)
+            for name, count in read_json(here / "work.json").items():
                 setattr(total, name, getattr(total, name) + count)
             rows.append(
                 {
@@ -171,7 +171,7 @@ class Bench:
                     "round": round_,
                     "seen": total.seen,
                     "corrected": total.corrected,
-                    "ap": figures["ap"],
+                    "ap": ap,
                     **asdict(total),
                 }
             )
@@ -227,7 +227,9 @@ class Bench:
         from organoseg.training.run import train
         from organoseg.training.validation import predict_dataset
 
-        out = folder / "training"
+        out, known = folder / "training", folder / f"ap-{self.side}.json"
+        if known.exists():
+            return float(read_json(known)["AP"])
         if not (out / "result.json").exists():
             shutil.rmtree(out, ignore_errors=True)
             tree: dict[str, Any] = {
@@ -246,7 +248,9 @@ class Bench:
             train(folder / "recipe.yaml", out)
         device = choose_device(self.args.device)
         module, _ = load_module(out / "model")
-        return float(average_precision(*predict_dataset(module.to(device), self.held_out, device)))
+        ap = average_precision(*predict_dataset(module.to(device), self.held_out, device))
+        write_json(known, {"AP": ap})
+        return ap
 
 
 def table_of(result: dict[str, Any]) -> str:

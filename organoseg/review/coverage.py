@@ -2,8 +2,8 @@
 
 What a model doubts most is often what nobody can tell: to learn from such images alone made models worse than to
 learn from any (docs/benchmarks.md, review-loop). What helps is a sample that covers what there is. The order is the
-greedy one of a facility location (Nemhauser, Wolsey and Fisher 1978, whose bound it has): each next image adds most to
-the sum, over all images, of how alike the most alike taken one is, and an image that is in doubt counts more.
+greedy one of a facility location (Nemhauser, Wolsey and Fisher 1978) with costs: each next image is the one that adds
+most, for what its review takes, to the sum, over all images, of how alike the most alike taken one is.
 """
 
 from __future__ import annotations
@@ -61,8 +61,10 @@ def content_look(instances: Instances) -> tuple[float, ...]:
     )
 
 
-def covering_order(looks: Sequence[Sequence[float]], counts: Values) -> list[int]:
-    """Indices of all images, the one that stands for most first.
+def covering_order(
+    looks: Sequence[Sequence[float]], counts: Values, costs: Values | None = None
+) -> list[int]:
+    """Indices of all images, the one that stands for most, for its cost, first.
 
     Parameters
     ----------
@@ -70,15 +72,18 @@ def covering_order(looks: Sequence[Sequence[float]], counts: Values) -> list[int
         A description of each image, N of F numbers.
     counts
         float64 (N,), >= 0: how much it matters that an image is stood for. All zero: all alike.
+    costs
+        float64 (N,), > 0: what a review of each takes, in any unit. None: all alike.
     """
     n = len(looks)
+    prices = np.ones(n) if costs is None else costs
     if n < 3:
-        return list(np.argsort(-counts, kind="stable"))
+        return [int(i) for i in np.argsort(-counts / prices, kind="stable")]
     table = _standardised(np.asarray(looks, np.float64))
     chosen = np.linspace(0, n - 1, min(n, MOST)).astype(int)
     alike = _alike(table[chosen], table)
-    share = counts[chosen] if counts.any() else np.ones(len(chosen))
-    return _greedy(alike, share)
+    share = counts[chosen] if counts[chosen].any() else np.ones(len(chosen))
+    return _greedy(alike, share, prices)
 
 
 def _standardised(table: Values) -> Values:
@@ -98,18 +103,18 @@ def _alike(landmarks: Values, table: Values) -> Values:
     return likeness
 
 
-def _greedy(alike: Values, share: Values) -> list[int]:
+def _greedy(alike: Values, share: Values, prices: Values) -> list[int]:
     """Each next image is the one that adds most. What an image would add only falls, so few are looked at again."""
     import heapq
 
     best = np.zeros(len(share))
-    first = share @ alike
+    first = share @ alike / prices
     heap = [(-float(gain), index) for index, gain in enumerate(first)]
     heapq.heapify(heap)
     order: list[int] = []
     while heap:
         _, index = heapq.heappop(heap)
-        gain = float(share @ np.maximum(alike[:, index] - best, 0.0))
+        gain = float(share @ np.maximum(alike[:, index] - best, 0.0) / prices[index])
         if heap and (-gain, index) > heap[0]:
             heapq.heappush(heap, (-gain, index))
             continue

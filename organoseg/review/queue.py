@@ -20,6 +20,8 @@ Values = NDArray[np.float64]
 _PRIOR = 2.0
 # A robust z-score of this size makes an organoid as odd as can be.
 _ODD = 4.0
+# To open an image and to see that nothing is missed takes as long as so many organoids.
+OPENING = 3.0
 # Below this a cause is not worth telling the reviewer.
 _TOLD = 0.3
 
@@ -71,7 +73,7 @@ def make_queue(
 ) -> list[Turn]:
     """All images in the order of review.
 
-    "ranked": every beginning of the queue stands for all images, and the more for those that the model doubts
+    "ranked": every beginning of the queue stands for as much of the doubt in all images as so many organoids can
     (`coverage.covering_order`): what is learnt from it helps most. "doubtful": first what most needs a person, by the
     mean priority of an image's organoids: finds faults fastest, but is no good sample to learn from. In both, every
     1 / ``random_share``-th turn is drawn at random from *all* images, so that the random ones met so far are a fair
@@ -111,7 +113,10 @@ def _doubtful(turns: Sequence[Turn]) -> list[int]:
 
 def _covering(found: Sequence[Found], turns: Sequence[Turn]) -> list[int]:
     looks = [(*content_look(item.instances), *item.look) for item in found]
-    return covering_order(looks, np.array([turn.priority for turn in turns]))
+    # What an image counts for is the doubt in it, organoid by organoid; what it costs are the organoids to look at.
+    expected = np.array([len(i.instances) + _missed(i) + OPENING for i in found], np.float64)
+    doubt = expected * [turn.priority for turn in turns]
+    return covering_order(looks, doubt if doubt.any() else expected, expected)
 
 
 def _drawn(turn: Turn) -> Turn:

@@ -42,6 +42,12 @@ def test_kinds_that_the_model_doubts_come_first() -> None:
     assert groups[covering_order(looks, doubt)[0]] == 2
 
 
+def test_of_two_that_stand_for_as_much_the_cheaper_comes_first() -> None:
+    looks = [[0.0], [0.01], [9.0], [9.01]]
+    order = covering_order(looks, np.ones(4), np.array([5.0, 1.0, 1.0, 5.0]))
+    assert set(order[:2]) == {1, 2}
+
+
 def test_twins_wait_until_everything_else_has_come() -> None:
     looks = [[0.0, 0.0]] * 6 + [[float(i), 5.0] for i in range(1, 7)]
     order = covering_order(looks, np.ones(12))
