@@ -321,7 +321,8 @@ def main(arguments: list[str] | None = None) -> int:
         return {"rows": Bench(args).run()}
 
     given = list(sys.argv[1:] if arguments is None else arguments)
-    return run_program("review_loop", given, parser, measure, table_of)
+    kind = "_test" if "--test" in given else ""
+    return run_program("review_loop", given, parser, measure, table_of, kind)
 
 
 if __name__ == "__main__":

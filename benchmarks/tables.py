@@ -45,13 +45,16 @@ def run_program(
     parser: ArgumentParser,
     measure: Callable[[Namespace], dict[str, Any]],
     table: Callable[[dict[str, Any]], str],
+    kind: str = "",
 ) -> int:
     """Parse, measure and `publish`: the whole of a benchmark `name`.py. Exit codes: 0, 1 run, 2 use, 3 data.
 
-    The parser gets --out and --table; to what `measure` finds, the command and the machine are added.
+    The parser gets --out and --table; to what `measure` finds, the command and the machine are added. ``kind`` is
+    appended to the names of files and block, where one program makes several tables.
     """
-    parser.add_argument("--out", type=Path, required=True, help=f"folder for {name}.json and .md")
-    block = name.replace("_", "-")
+    made = name + kind
+    parser.add_argument("--out", type=Path, required=True, help=f"folder for {made}.json and .md")
+    block = made.replace("_", "-")
     parser.add_argument(
         "--table", type=Path, metavar="FILE.md", help=f"rewrite the block {block} of this file"
     )
@@ -60,7 +63,7 @@ def run_program(
     try:
         args.out.mkdir(parents=True, exist_ok=True)
         result = {**measure(args), **facts}
-        publish(name, result, table(result), args.out, args.table)
+        publish(made, result, table(result), args.out, args.table)
     except OrganosegError as error:
         print(error, file=sys.stderr)
         return error.exit_code
