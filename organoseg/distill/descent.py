@@ -120,6 +120,12 @@ class _Asking:
         return self._crew.sum(count.detach().clone()).clamp(min=1) / self._crew.size
 
 
+def _statistics(student: Any) -> list[tuple[Tensor, Tensor]]:
+    """Buffers that a forward pass on a GPU may move before it fails, with their values."""
+    buffers = student.buffers() if isinstance(student, nn.Module) else ()
+    return [(b, b.clone()) for b in buffers if b.is_cuda]
+
+
 class Descent:
     """One descent of the student: forward over all branches, backward, clip, step.
 
@@ -203,6 +209,7 @@ class Descent:
         self, student: Segmenter, branches: Sequence[Branch]
     ) -> tuple[dict[str, Tensor], torch.OutOfMemoryError | None]:
         terms: dict[str, Tensor] = {}
+        kept = _statistics(student)
         try:
             normalisers = self._normalisers(student, branches)
             for index in range(self.parts):
@@ -215,6 +222,8 @@ class Descent:
                     remedy="Set training.accumulate to 2 or more, or training.checkpointing to true, and go on "
                     "with --resume.",
                 ) from error
+            for buffer, value in kept:
+                buffer.copy_(value)  # the next attempt starts from the same batch statistics
             # The traceback holds the activations; without it the memory is free for the next attempt.
             return {}, error.with_traceback(None)
         finally:
@@ -319,8 +328,7 @@ class Descent:
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
         self._note(
-            f"the memory did not hold the batch: it is computed in {self.parts} parts from here on, which "
-            "changes no result"
+            f"the memory did not hold the batch: it is computed in {self.parts} parts from here on, to the same sums"
         )
 
     # -- several processes -----------------------------------------------------------------------

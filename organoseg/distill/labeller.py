@@ -11,6 +11,7 @@ import torch
 from organoseg.core import Instances, Mask
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
 from organoseg.models.ensemble import Thorough
+from organoseg.models.halves import in_halves
 from organoseg.models.protocol import QuerySegmenter, Segmenter, Target
 
 LabelsBatches = Callable[[Segmenter, torch.Tensor], list[Target]]
@@ -45,7 +46,8 @@ class Labeller:
     @torch.no_grad()
     def predict(self, teacher: Segmenter, weak: torch.Tensor) -> list[Instances]:
         """The teacher's instances of the weak views, before the filter."""
-        return Thorough(teacher, self.zooms).segment(weak, self.filter.floor)
+        looks = Thorough(teacher, self.zooms)
+        return in_halves(lambda some: looks.segment(weak[some], self.filter.floor), len(weak))
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,9 @@ class QueryLabeller:
         """Targets on a grid of `CELL` px from the weak views (B, 1, S, S)."""
         if not isinstance(teacher, QuerySegmenter):
             return self.otherwise(teacher, weak)
+        return in_halves(lambda some: self._labelled(teacher, weak[some]), len(weak))
+
+    def _labelled(self, teacher: QuerySegmenter, weak: torch.Tensor) -> list[Target]:
         said = teacher.queries(weak)
         best, label = said.probabilities.float().max(dim=2)
         chance = said.masks.float().sigmoid()

@@ -80,7 +80,8 @@ def covering_order(
     if n < 3:
         return [int(i) for i in np.argsort(-counts / prices, kind="stable")]
     table = _standardised(np.asarray(looks, np.float64))
-    chosen = np.linspace(0, n - 1, min(n, MOST)).astype(int)
+    # Drawn, not every so-manieth: names come in the order of wells and channels.
+    chosen = np.sort(np.random.default_rng(0).permutation(n)[:MOST])
     alike = _alike(table[chosen], table)
     share = counts[chosen] if counts[chosen].any() else np.ones(len(chosen))
     return _greedy(alike, share, prices)

@@ -67,13 +67,19 @@ class Prefetch(Generic[T]):
     workers
         One thread, or so many processes. What has to go in the order of the steps (``make.in_order``) and what cannot
         be sent to processes is made by one thread.
+    stopping
+        Whether the run was told to stop.
     """
 
     def __init__(
-        self, make: Callable[[int], T], workers: Workers | None = None, last: int | None = None
+        self,
+        make: Callable[[int], T],
+        workers: Workers | None = None,
+        last: int | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
         chosen = workers or Workers()
-        self._make, self._pin, self._last = make, chosen.pin, last
+        self._make, self._pin, self._last, self._stopping = make, chosen.pin, last, stopping
         packed = None if getattr(make, "in_order", False) else _packed(make, chosen.processes)
         self._apart = packed is not None
         self._pool: Executor = (
@@ -106,6 +112,9 @@ class Prefetch(Generic[T]):
         try:
             result = future.result()
         except BrokenProcessPool as error:
+            if self._stopping():
+                # The signal that stops the run ended its helpers too; the step under way is finished without them.
+                return self._make(step)
             raise RunError(
                 "a process that makes batches has ended by itself",
                 remedy="It may have run out of memory: lower training.workers, then go on with --resume.",

@@ -104,7 +104,10 @@ def _stack(crops: Sequence[NDArray[np.float32]]) -> torch.Tensor:
 
 
 class _Cache:
-    """The last images read, as normalised float32, up to a number of bytes; sent to a process, it arrives empty."""
+    """The last images read, as normalised float32, up to a number of bytes.
+
+    Sent to a process, it arrives empty and keeps an eighth: there are many of them.
+    """
 
     def __init__(
         self, read: Callable[[int], NDArray[np.float32]], most_bytes: int = 1 << 30
@@ -113,7 +116,7 @@ class _Cache:
         self._kept: OrderedDict[int, NDArray[np.float32]] = OrderedDict()
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Cache, (self._read, self._most)
+        return _Cache, (self._read, self._most // 8)
 
     def __call__(self, index: int) -> NDArray[np.float32]:
         if index in self._kept:

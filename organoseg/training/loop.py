@@ -65,9 +65,10 @@ class Loop:
         share = Share(self.crew.rank, self.crew.size)
         on_gpu = accelerator.device.type == "cuda"
         self.workers = workers_of(recipe.training.workers, on_gpu, self.crew.size)
+        self._stop = threading.Event()
         self.stages = Stages(
             recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling,
-            self.crew, self.workers,
+            self.crew, self.workers, self._stop.is_set,
         )  # fmt: skip
         self.schedule, self.rules = self.stages.schedule, self.stages.rules
         self._labelled = LabelledFeed(
@@ -75,7 +76,6 @@ class Loop:
             plan.weak_of(recipe), share,
         )  # fmt: skip
         self._monitor = Monitor([x for k in range(8) for x in self._labelled(k).targets])
-        self._stop = threading.Event()
         self._descent: Descent | None = None
         self.meter = Meter(accelerator.device)
         self.seconds: dict[str, Any] = {}
@@ -101,7 +101,7 @@ class Loop:
         state, total = self.state, self.schedule.total
         journal = Journal(self.out, self.crew.main)
         journal.forget_after(state.facts.step)
-        feed = Prefetch(self._labelled, self.workers, total)
+        feed = Prefetch(self._labelled, self.workers, total, self._stop.is_set)
         self.report("start", {"step": state.facts.step, "steps": total})
         start, first = perf_counter(), state.facts.step
         try:
@@ -233,6 +233,11 @@ class Loop:
             parts = max(self.crew.gather([parts]))
         if said and parts > 1:
             self._note(said)
+        if parts > 1 and _learns_statistics(state.student):
+            self._note(
+                f"batch statistics are those of one of {parts} parts of a batch: with model.options.frozen_norms "
+                "true they would not matter"
+            )
         return Descent(
             self.rules.clip,
             backward=self.accelerator.backward,
@@ -319,3 +324,9 @@ class Loop:
             yield
         finally:
             signal.signal(signal.SIGTERM, before)
+
+
+def _learns_statistics(module: nn.Module) -> bool:
+    """Whether batch normalisation sees, and learns, the statistics of what is computed together."""
+    norms = [m for m in module.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+    return any(m.training and m.track_running_stats for m in norms)

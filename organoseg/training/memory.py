@@ -63,10 +63,12 @@ def measured(
     """
     trained = sum(p.numel() for p in student.parameters() if p.requires_grad)
     buffers = {k: v.clone() for k, v in student.named_buffers()}
-    with torch.random.fork_rng(devices=[device]):
-        one, two = (_peak(student, *crops(n), autocast, device) for n in (1, 2))
-    for name, value in student.named_buffers():
-        value.copy_(buffers[name])
+    try:
+        with torch.random.fork_rng(devices=[device]):
+            one, two = (_peak(student, *crops(n), autocast, device) for n in (1, 2))
+    finally:
+        for name, value in student.named_buffers():
+            value.copy_(buffers[name])
     return Need.of(one, two, trained * (ADAM + GRADIENT))
 
 

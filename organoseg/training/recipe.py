@@ -120,7 +120,7 @@ class Training(Strict):
     )
     accumulate: int | Literal["auto"] = Field(
         "auto",
-        description="parts in which a step's batch is computed, to the same result; auto: as the memory allows",
+        description="parts in which a step's batch is computed, to the same sums; auto: as the memory allows",
     )
     checkpointing: bool = Field(
         False, description="spare memory: compute activations a second time instead of keeping them"

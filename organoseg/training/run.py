@@ -29,7 +29,8 @@ from organoseg.training.progress import Reporter, automatic, silent
 from organoseg.training.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 
 RECIPE = "recipe.yaml"
-#: Settings that change how a run runs but not what comes out; they may differ on resume.
+#: Settings that change how a run runs but not what it is, and may differ on resume. In parts the sums are added up in
+#: another order, so the last bits differ.
 FREE = (
     ("training", "keep"),
     ("training", "checkpoint_every"),
@@ -230,8 +231,7 @@ def _accelerator(recipe: Recipe) -> Any:
     # The process's own choice, made before torch reads it: idle threads that spin cost a factor of four.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     if device.type == "cuda":
-        rank = os.environ.get("LOCAL_RANK")  # of torchrun: one GPU each
-        torch.cuda.set_device(device if rank is None else int(rank))
+        torch.cuda.set_device(_gpu_number(device))
         # fp32 products in TF32: what the paper's own code ran in, and several times as fast.
         torch.set_float32_matmul_precision("high")
         torch.backends.cudnn.benchmark = True
@@ -245,6 +245,20 @@ def _accelerator(recipe: Recipe) -> Any:
     if t.threads is not None:
         torch.set_num_threads(t.threads)  # accelerate has its own idea under several processes
     return accelerator
+
+
+def _gpu_number(device: torch.device) -> int:
+    """Which GPU is this process' own: torchrun's choice, the recipe's, or the present one."""
+    rank = os.environ.get("LOCAL_RANK")
+    if rank is None:
+        return torch.cuda.current_device() if device.index is None else device.index
+    if device.index is not None:
+        raise UsageError(
+            f"torchrun gives each process a GPU of its own, and the recipe asks for {device}",
+            where="recipe, training.device",
+            remedy="Set it to auto, and choose the GPUs with CUDA_VISIBLE_DEVICES.",
+        )
+    return int(rank)
 
 
 def _environment(device: torch.device, accelerator: Any) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class Stages:
         Takes sentences worth keeping in the run's record.
     progress
         Called with images done and images in all while a part of the archive is labelled.
-    crew, workers
-        The processes of the run, and who makes batches.
+    crew, workers, stopping
+        The processes of the run, who makes batches, and whether the run was told to stop.
     """
 
     def __init__(
@@ -69,8 +69,9 @@ class Stages:
         progress: Callable[[int, int], None] = lambda done, images: None,
         crew: Any = None,
         workers: Workers | None = None,
+        stopping: Callable[[], bool] = lambda: False,
     ) -> None:
-        self._crew, self._workers = crew or Alone(), workers
+        self._crew, self._workers, self._stopping = crew or Alone(), workers, stopping
         self.recipe, self.data, self.out, self.state = recipe, data, out, state
         self._note, self._progress = note, progress
         method = recipe.method
@@ -257,7 +258,7 @@ class Stages:
         if self._feed is None:
             self._maker = self._make_feed()
             steps = self.schedule.start(Phase.REFINE) - self.schedule.teacher
-            self._feed = Prefetch(self._maker, self._workers, steps)
+            self._feed = Prefetch(self._maker, self._workers, steps, self._stopping)
         return self._feed(step - self.schedule.teacher)
 
     def _make_feed(self) -> Feed:

@@ -46,7 +46,9 @@ def new_engine(
     model, options = recipe.model, recipe.model.options
     if statistics is not None:
         options = adapted_options(model.engine, options, statistics)
-    with torch.random.fork_rng(devices=[]):
+    # The seed goes to all generators, so all are put back: each of several processes has random numbers of its own.
+    devices = [torch.cuda.current_device()] if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         return build_engine(model.engine, classes, options, model.encoder_weights)
 

@@ -7,12 +7,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from organoseg.core import Instances
+from organoseg.core import Image, Instances
 from organoseg.dataset import LabelledDataset
 from organoseg.distill.descent import Alone
 from organoseg.evaluation import average_precision
 from organoseg.inference.image import Look, segment_images
 from organoseg.models.ensemble import Thorough
+from organoseg.models.halves import in_halves
 
 #: Low enough for the tail of the precision-recall curve.
 FLOOR = 0.05
@@ -43,13 +44,19 @@ def predict_dataset(
     look, found = Look(batch=together), []
     for start in range(0, len(mine), together):
         some = mine[start : start + together]
-        found += segment_images(looks, [item.image for item in some], FLOOR, device, look)
+        found += _seen(looks, [item.image for item in some], device, look)
     module.train(was_training)
     predicted, truth = {}, {}
     for item, seen in zip(items, team.gather(found), strict=True):
         predicted[item.image.name] = item.judged(seen)
         truth[item.image.name] = item.instances
     return predicted, truth
+
+
+def _seen(looks: Any, images: list[Image], device: torch.device, look: Look) -> list[Instances]:
+    return in_halves(
+        lambda some: segment_images(looks, images[some], FLOOR, device, look), len(images)
+    )
 
 
 def average_precision_of(

@@ -77,6 +77,13 @@ def test_a_large_archive_is_ordered_as_well() -> None:
     assert sorted(order) == list(range(n))
 
 
+def test_of_a_large_archive_both_of_two_alternating_channels_are_stood_for() -> None:
+    n = 2 * MOST - 1
+    looks = [[float(i % 2), 0.0] for i in range(n)]
+    order = covering_order(looks, np.ones(n))
+    assert {i % 2 for i in order[:2]} == {0, 1}
+
+
 def test_greys_are_described_whatever_their_scale() -> None:
     rng = np.random.default_rng(0)
     plane = rng.integers(50, 200, (300, 300))

@@ -1,5 +1,6 @@
 """Batches made ahead: whoever makes them, they are the same, and what goes wrong there is said here."""
 
+import multiprocessing
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,18 @@ class Odd:
             raise DataError("the image is broken", where="a.png", remedy="Mend it.")
         if step == 2:
             os._exit(3)
+        return UnlabelledBatch(torch.full((1,), float(step)), torch.zeros(1))
+
+
+@dataclass
+class Mortal:
+    """A feed whose helpers die, as they do of a signal that a cluster sends to every process of a run."""
+
+    in_order = False
+
+    def __call__(self, step: int) -> UnlabelledBatch:
+        if multiprocessing.parent_process() is not None:
+            os._exit(15)
         return UnlabelledBatch(torch.full((1,), float(step)), torch.zeros(1))
 
 
@@ -89,3 +102,15 @@ def test_a_processor_keeps_its_cores_for_the_network() -> None:
     assert workers_of("auto", on_gpu=False) == Workers(0, False)
     assert workers_of("auto", on_gpu=True).pin
     assert workers_of(3, on_gpu=False) == Workers(3, False)
+
+
+def test_a_run_that_was_told_to_stop_finishes_its_step_without_helpers() -> None:
+    told: list[bool] = []
+    ahead = Prefetch(Mortal(), Workers(1), last=9, stopping=lambda: bool(told))
+    try:
+        with pytest.raises(RunError, match="has ended by itself"):
+            ahead(3)
+        told.append(True)
+        assert float(ahead(4).weak[0]) == 4
+    finally:
+        ahead.close()

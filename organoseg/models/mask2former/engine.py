@@ -16,7 +16,7 @@ from organoseg.models.mask2former.backbones import batch_norms
 from organoseg.models.mask2former.criterion import set_losses
 from organoseg.models.mask2former.decode import Frame, decode
 from organoseg.models.mask2former.network import Mask2FormerNetwork, Predictions
-from organoseg.models.mask2former.options import Mask2FormerOptions
+from organoseg.models.mask2former.options import Mask2FormerOptions, parse_options
 from organoseg.models.mask2former.parameters import parameter_groups
 from organoseg.models.mask2former.targets import PackedTargets, divisors, pack_targets
 from organoseg.models.protocol import (
@@ -198,9 +198,15 @@ class Mask2FormerSegmenter(nn.Module):
         self._crowded = (images, organoids, said)
 
     def train_on(self, side: int) -> None:
-        """Be told the side (px) of the training crops, which is what the network sees at once from then on."""
+        """Be told the side (px) of the training crops, which is what the network sees at once from then on.
+
+        Raises
+        ------
+        UsageError
+            A crop that the network cannot look at.
+        """
         if self.settings.window is None:
-            self.settings = self.settings.model_copy(update={"window": side})
+            self.settings = parse_options({**self.options, "window": side})
             self.options = self.settings.model_dump()
 
     def capacity(self, shape: tuple[int, int]) -> int:

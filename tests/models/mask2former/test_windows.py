@@ -10,7 +10,7 @@ import pytest
 import torch
 from scipy import ndimage
 
-from organoseg.core import Instances
+from organoseg.core import Instances, UsageError
 from organoseg.models.ensemble import Thorough
 from organoseg.models.folder import load_module, save_model
 from organoseg.models.mask2former.engine import Mask2FormerSegmenter
@@ -102,3 +102,8 @@ def test_the_window_is_the_training_crop_and_is_saved_with_the_model(tmp_path: P
     assert loaded.options["window"] == 96
     assert capacity_of(loaded, (96, 96)) == 12  # type: ignore[arg-type]
     assert capacity_of(loaded, (300, 96)) > 12  # type: ignore[arg-type]
+
+
+def test_a_crop_that_the_network_cannot_look_at_is_refused_at_once() -> None:
+    with pytest.raises(UsageError, match="window"):
+        engine().train_on(32)
