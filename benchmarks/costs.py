@@ -35,7 +35,8 @@ def cost_of(training: Path) -> dict[str, Any]:
     seconds = read_json(training / "result.json")["seconds"]
     kept = ("step_seconds", "images_per_second", "waiting_share", "gpu_memory_gb", "gpu_busy")
     cost = {name: seconds[name] for name in kept if name in seconds}
-    lines = (training / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
+    journal = training / "metrics.jsonl"  # of a run of fewer than ten steps there is none
+    lines = journal.read_text(encoding="utf-8").splitlines() if journal.exists() else []
     facts = [json.loads(line) for line in lines]
     cost["curve"] = [[f["step"], f["AP"]] for f in facts if f["kind"] == "validation" and "AP" in f]
     return cost
