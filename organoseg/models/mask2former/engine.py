@@ -45,6 +45,9 @@ class Mask2FormerSegmenter(nn.Module):
         With nothing left open: ``frozen_norms``, ``backbone_rate`` and ``padding`` are decided.
     """
 
+    #: Of what the network sees. Channels last is the faster one (docs/benchmarks.md, layout).
+    memory_format = torch.channels_last
+
     def __init__(
         self, classes: Sequence[int], settings: Mask2FormerOptions, network: Mask2FormerNetwork
     ) -> None:
@@ -112,7 +115,7 @@ class Mask2FormerSegmenter(nn.Module):
             pixels = F.interpolate(
                 pixels, scale_factor=self.settings.upscale, mode="bilinear", align_corners=False
             )
-        return pixels.contiguous(memory_format=torch.channels_last)
+        return pixels.contiguous(memory_format=self.memory_format)
 
     def __getstate__(self) -> dict[str, Any]:
         """What a copy takes over: not the compiled pass, which belongs to this network's weights."""
