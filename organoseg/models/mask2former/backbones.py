@@ -7,6 +7,7 @@ shown to them as the photograph whose black and white lie there, in three equal 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -45,7 +46,7 @@ class GreyToColour(nn.Module):
         return pixels * self.scale + self.offset
 
 
-class Backbone(nn.Module):
+class Backbone(nn.Module, ABC):
     """What the network asks of a backbone.
 
     Attributes
@@ -59,13 +60,13 @@ class Backbone(nn.Module):
     body: nn.Module
     channels: tuple[int, ...]
 
-    def forward(self, pixels: Tensor) -> list[Tensor]:
-        """(B, 1, H, W), H and W multiples of 32, to four maps (B, c, H / s, W / s)."""
-        raise NotImplementedError
-
     def __init__(self) -> None:
         super().__init__()
         self.checkpointing = False
+
+    @abstractmethod
+    def forward(self, pixels: Tensor) -> list[Tensor]:
+        """(B, 1, H, W), H and W multiples of 32, to four maps (B, c, H / s, W / s)."""
 
     def features(self, pixels: Tensor) -> Any:
         """What the body gives; with ``checkpointing`` computed again for the gradient instead of kept.
