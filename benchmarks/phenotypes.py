@@ -1,9 +1,10 @@
-"""Several classes from five labelled organoids each: supervised, guided and class-agnostic training on synthetic organoids.
+"""Three classes from five labelled organoids each: supervised, guided and class-agnostic training.
 
     python benchmarks/phenotypes.py --out runs/phenotypes
 
-Three phenotypes (dense spheres, clear cysts, budding bodies) in images that are labelled whole, chosen so that there are
-exactly ``--labels`` organoids of each; an archive without labels, and test images that nothing is trained or chosen on.
+Synthetic organoids of three phenotypes (dense spheres, clear cysts, budding bodies) in images that are labelled whole,
+chosen so that there are exactly ``--labels`` organoids of each; an archive without labels, and test images that nothing
+is trained or chosen on.
 Every method has as many steps for its network; guided and class-agnostic runs have as many again for their teacher.
 A run that is cut goes on where it was when the same command is given again.
 """
@@ -183,10 +184,10 @@ def table(result: dict[str, Any]) -> str:
     heads = ["method", "AP", *PHENOTYPES.values(), "AP without classes", "seconds"]
     low, high = min(result["images"]), max(result["images"])
     facts = (
-        f"- {result['labels']} labelled organoids of each phenotype in {low} to {high} images, {result['archive']} images "
-        f"without labels, {result['test']} test images; {result['steps']} steps; "
-        f"{len({r['seed'] for r in result['runs']})} seeds. Guided runs take the supervised model of their seed as teacher; "
-        "its seconds are not counted again."
+        f"- {result['labels']} labelled organoids of each phenotype in {low} to {high} images, "
+        f"{result['archive']} images without labels, {result['test']} test images; {result['steps']} steps; "
+        f"{len({r['seed'] for r in result['runs']})} seeds. Guided runs take the supervised model of their seed "
+        "as teacher; its seconds are not counted again."
     )
     return "\n".join([markdown(heads, rows), "", facts, *origin(result)])
 

@@ -1,4 +1,4 @@
-"""From an engine that knows organoids to one that knows their classes: everything is taken over but the class predictor.
+"""From an engine that knows organoids to one that knows their classes: all is taken over but the class predictor.
 
 What an engine learnt without classes (where organoids are, and how they are drawn) is worth keeping when classes
 come; what tells classes apart begins anew (Qi et al. 2022, "CA-SSL").
