@@ -8,13 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from organoseg.core import DataError, UsageError
+from organoseg.core import DataError, Instances, UsageError
+from organoseg.io.instances_json import ORGANOID
+from organoseg.models.protocol import Segmenter, Target, capacity_of, capacity_option
 
+#: Mask IoU above which what was found as two classes is one organoid.
+SAME = 0.7
 Predictor = Literal["fresh", "copied"]
 
 
@@ -142,3 +148,34 @@ def _places(old: Tensor, shape: torch.Size, classes: int) -> Tensor:
     if old.shape[0] * classes == shape[0]:
         old = old.repeat(classes, *[1] * (old.ndim - 1))
     return old
+
+
+class OneClass(nn.Module):
+    """An engine whose classes count as one: for looking only. What it takes for two classes at once is one organoid."""
+
+    def __init__(self, engine: Segmenter) -> None:
+        super().__init__()
+        self.engine = engine
+        self.classes = tuple(ORGANOID)
+        self.max_instances = engine.max_instances
+        self.capacity_option = capacity_option(engine)
+
+    def capacity(self, shape: tuple[int, int]) -> int:
+        """Most instances returned for an image of this shape."""
+        return capacity_of(self.engine, shape)
+
+    @torch.no_grad()
+    def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
+        """Instances of each image (B, 1, H, W), best score first, all of class 1."""
+        found = self.engine.segment(pixels, score_threshold)
+        return [of_one_class(instances).nms(SAME) for instances in found]
+
+
+def of_one_class(instances: Instances) -> Instances:
+    """The same organoids, all of class 1."""
+    return instances.replace(classes=np.full(len(instances), min(ORGANOID), np.int32))
+
+
+def target_of_one_class(target: Target) -> Target:
+    """The same target, its organoids all of class 1."""
+    return replace(target, instances=of_one_class(target.instances))
