@@ -59,13 +59,18 @@ class Pools:
     def _check(self, pool: Pool) -> None:
         """A student of an archive in which nothing is found would learn that there is nothing."""
         chosen = plan.filter_of(self.method, self._setting.state.facts.sharpness)
-        if not any(bool((~chosen(seen).ignored).any()) for seen in pool.instances):
-            raise RunError(
-                f"the teacher finds no organoid in {len(pool)} archive images: nothing can be learnt from them",
-                where=self._setting.out,
-                remedy="Check that the archive shows what the labels show; train the teacher for longer, label more "
-                "images, or lower method.accept.",
-            )
+        if any(bool((~chosen(seen).ignored).any()) for seen in pool.instances):
+            return
+        text = f"the teacher finds no organoid in {len(pool)} archive images: nothing can be learnt from them"
+        if self.method.if_nothing == "go_on":
+            self._setting.note(text)
+            return
+        raise RunError(
+            text,
+            where=self._setting.out,
+            remedy="Check that the archive shows what the labels show; train the teacher for longer, label more "
+            "images, or lower method.accept.",
+        )
 
     def see(self, part: int, teacher: nn.Module) -> Pool:
         """What a teacher sees in the ``part``-th draw of the archive; all processes together, all get all of it."""

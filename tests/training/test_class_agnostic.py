@@ -245,7 +245,7 @@ def test_a_teacher_that_finds_nothing_ends_the_run_with_the_reason(
 ) -> None:
     tree = tree_of(kinds, accept=1.0)
     if name == "guided":
-        tree["method"] = recipe(kinds, method={"accept": 1.0})["method"]
+        tree["method"] = recipe(kinds, method={"accept": 1.0, "if_nothing": "stop"})["method"]
     with pytest.raises(RunError, match="finds no organoid in 3 archive images") as caught:
         train(parse_recipe(tree), tmp_path / "run", reporter=silent)
     assert "method.accept" in caught.value.remedy
