@@ -82,6 +82,7 @@ def recipe_of(method: str, plan: DemoPlan, out: Path) -> Recipe:
         tree["data"]["unlabelled"] = str(data / "archive.zarr")
         teacher = out.resolve() / "supervised" / "model"
         tree["method"] |= {"preset": "organoid", "teacher": str(teacher)}
+        tree["method"]["if_nothing"] = "go_on"  # a demo shows what came of it
         # As short an average as the other method's: the run is short.
         tree["method"]["half_life"] = plan.half_life
     return parse_recipe(tree, where=f"demo, {method}")

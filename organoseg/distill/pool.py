@@ -7,7 +7,7 @@ pays for views: what several turned views agree on is right far more often than 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ from organoseg.core import DataError, Instances
 from organoseg.dataset import LabelledDataset
 from organoseg.distill.labeller import Labeller
 from organoseg.io import read_instances, write_instances
+from organoseg.io.instances_json import ORGANOID
 from organoseg.models.protocol import Segmenter
 
 
@@ -109,14 +110,14 @@ def matching_sharpness(pool: Pool, density: float, low: float, high: float) -> f
     return (low + high) / 2
 
 
-def save_pool(pool: Pool, path: Path) -> None:
-    """Write the pool as one COCO file, so that it can be looked at and read back; a file name is number and name."""
+def save_pool(pool: Pool, path: Path, names: Mapping[int, str] = ORGANOID) -> None:
+    """Write the pool as one COCO file, so that it can be looked at and read back; a file name is number and name.
+
+    ``names``: of the classes.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    names = (f"{k:08d} {name}" for k, name in zip(pool.indices, pool.names, strict=True))
-    classes = {c: f"class {c}" for i in pool.instances for c in i.classes.tolist()} or {
-        1: "class 1"
-    }
-    write_instances(path, zip(names, pool.instances, strict=True), classes)
+    files = (f"{k:08d} {name}" for k, name in zip(pool.indices, pool.names, strict=True))
+    write_instances(path, zip(files, pool.instances, strict=True), names)
 
 
 def load_pool(path: Path) -> Pool:

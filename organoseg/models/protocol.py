@@ -125,6 +125,10 @@ class Segmenter(Protocol):
       absent.
     - ``train_on(side)``: be told the side (px) of the training crops before training begins.
     - ``capacity_option``, the name of the option that bounds ``max_instances``, which is its name too where absent.
+    - ``class_tensors``, from names of ``state_dict`` to how the tensor goes by class. "score": it tells classes apart;
+      its rows are the classes', then those common to all. "place": boxes or masks of each class, all rows of a class
+      together, or a layer whose last inputs are the classes' masks. All others know no class
+      (:mod:`organoseg.models.agnostic`).
     """
 
     max_instances: int

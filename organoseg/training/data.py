@@ -8,6 +8,7 @@ from pathlib import Path
 
 from organoseg.core import DataError, UsageError
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
+from organoseg.training.checks import check_classes, check_unlabelled
 from organoseg.training.methods import FromArchive
 from organoseg.training.plan import geometry_of
 from organoseg.training.recipe import LabelledData, Recipe
@@ -68,15 +69,11 @@ def load_data(recipe: Recipe) -> RunData:
             where=recipe.data.validation.annotations if recipe.data.validation else None,
             remedy="Finish their review, or take them out: nothing can be measured where nobody looked.",
         )
-    if not any(len(item.instances) for item in labelled):
-        raise DataError(
-            "no labelled image has an organoid",
-            where=recipe.data.labelled.annotations,
-            remedy="Add labels.",
-        )
+    check_classes(labelled, validation, recipe.data.labelled.annotations)
     unlabelled = open_unlabelled(
         recipe.data, recipe.seed, geometry_of(recipe), [item.image for item in validation or ()]
     )
+    check_unlabelled(unlabelled, labelled, recipe.data.unlabelled)
     method = recipe.method
     if (
         unlabelled is not None

@@ -149,7 +149,7 @@ class Loop:
 
         def next_labelled() -> tuple[torch.Tensor, list[Target]]:
             batch = feed(step)
-            return self.stages.moved(batch.pixels), batch.targets
+            return self.stages.moved(batch.pixels), self.stages.taught(batch.targets)
 
         if self._descent is None:
             self._descent = self._new_descent()
@@ -185,7 +185,8 @@ class Loop:
         def crops(n: int) -> tuple[torch.Tensor, list[Target]]:
             batch = self._labelled(0)
             index = [k % len(batch.targets) for k in range(n)]
-            return batch.pixels[index].to(device), [batch.targets[k] for k in index]
+            some = self.stages.taught([batch.targets[k] for k in index])
+            return batch.pixels[index].to(device), some
 
         archive = self.recipe.method.archive_batch(t.batch)
         mine = [-(-n // self.crew.size) for n in (t.batch, archive) if n]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from organoseg.core import Instances
+from organoseg.core import Instances, RunError
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.pool import (
     Pool,
@@ -31,8 +31,11 @@ FOLDER = "pseudo_labels"
 class Pools:
     """Labels a part of the archive, writes it as COCO, and reads it back where a run goes on."""
 
-    def __init__(self, setting: Setting, method: FromArchive) -> None:
+    def __init__(
+        self, setting: Setting, method: FromArchive, names: Mapping[int, str] | None = None
+    ) -> None:
         self._setting, self.method = setting, method
+        self._names = names or setting.data.labelled.classes
         full = method.teacher_precision == "fp32"
         # What a pool is labelled in; batches are always labelled as the paper does, in fp32.
         self._autocast: Callable[[], Any] = nullcontext if full else setting.autocast
@@ -40,6 +43,7 @@ class Pools:
     def label(self, name: str, part: int, teacher: nn.Module) -> Pool:
         """Label the ``part``-th draw of the archive, keep it under a name, and make it the pool in use."""
         pool = self.see(part, teacher)
+        self._check(pool)
         self.keep(name, pool)
         self._calibrate(pool)
         method, facts = self.method, self._setting.state.facts
@@ -51,6 +55,22 @@ class Pools:
             f"people drew {drawn * 1e6:.0f}"
         )
         return pool
+
+    def _check(self, pool: Pool) -> None:
+        """A student of an archive in which nothing is found would learn that there is nothing."""
+        chosen = plan.filter_of(self.method, self._setting.state.facts.sharpness)
+        if any(bool((~chosen(seen).ignored).any()) for seen in pool.instances):
+            return
+        text = f"the teacher finds no organoid in {len(pool)} archive images: nothing can be learnt from them"
+        if self.method.if_nothing == "go_on":
+            self._setting.note(text)
+            return
+        raise RunError(
+            text,
+            where=self._setting.out,
+            remedy="Check that the archive shows what the labels show; train the teacher for longer, label more "
+            "images, or lower method.accept.",
+        )
 
     def see(self, part: int, teacher: nn.Module) -> Pool:
         """What a teacher sees in the ``part``-th draw of the archive; all processes together, all get all of it."""
@@ -77,7 +97,7 @@ class Pools:
     def keep(self, name: str, pool: Pool) -> None:
         """Write a pool and make it the one in use."""
         if self._setting.crew.main:
-            save_pool(pool, self._path(name))
+            save_pool(pool, self._path(name), self._names)
         self._setting.crew.wait()
         self._setting.state.facts.pool = name
 

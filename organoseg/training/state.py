@@ -12,6 +12,7 @@ from torch import nn
 
 from organoseg.core import UsageError
 from organoseg.distill.weights import freeze
+from organoseg.models.agnostic import Predictor, carry_over, split_groups
 from organoseg.models.registry import adapted_options, build_engine
 from organoseg.models.statistics import LabelStatistics
 from organoseg.training import checkpoint as files
@@ -28,6 +29,7 @@ class Facts:
     postponed: int = 0  # steps by which the guard put the switch off
     postponements: int = 0
     student: bool = False  # the student has begun
+    told: bool = False  # the student tells classes apart, after a start without
     pool: str | None = None  # name of the pseudo-labels in use
     sharpness: float | None = None  # of the pool in use, where it was calibrated
     expected: float | None = None  # organoids per px that the first teacher expects
@@ -64,6 +66,10 @@ class State:
         The network that labels the archive; in a run's first stage, the student's running average.
     average
         A running average of the student beside a frozen teacher; None where nothing needs one.
+    classes
+        What the labels tell apart.
+    first_classes
+        What networks tell apart until `tell_classes`: the same, or one class for all.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class State:
         self.recipe, self.classes, self.device = recipe, classes, device
         self.scaler, self._statistics = scaler, statistics
         self.facts = Facts()
+        self.first_classes = recipe.method.first_classes(classes)
         self.student = self._fresh(recipe.seed)
         self.teacher = freeze(copy.deepcopy(self.student))
         self.average: nn.Module | None = None
@@ -86,12 +93,15 @@ class State:
         """AdamW over the student's groups."""
         t = self.recipe.training
         groups = self.student.parameter_groups(t.learning_rate, t.weight_decay)  # type: ignore[operator]
+        if self.facts.told:
+            groups = split_groups(self.student, groups)
         for group in groups:
             group["base_lr"] = group["lr"]
         return torch.optim.AdamW(groups, fused=self.device.type == "cuda" or None)
 
     def _fresh(self, seed: int) -> nn.Module:
-        engine = new_engine(self.recipe, self.classes, seed, self._statistics).to(self.device)
+        classes = self.classes if self.facts.told else self.first_classes
+        engine = new_engine(self.recipe, classes, seed, self._statistics).to(self.device)
         if self.recipe.training.checkpointing:
             if not hasattr(engine, "gradient_checkpointing"):
                 raise UsageError(
@@ -111,6 +121,20 @@ class State:
         self.student = self._fresh(self.recipe.seed + 1000)
         self.average = freeze(copy.deepcopy(self.student)) if averages else None
         self.optimiser = self.new_optimiser()
+
+    def tell_classes(self, predictor: Predictor) -> tuple[str, ...]:
+        """The student goes on as a network of all classes, from its average where there is one, with a new optimiser.
+
+        Returns the names of the tensors that begin anew; see `organoseg.models.agnostic.carry_over`.
+        """
+        old = self.student if self.average is None else self.average
+        self.facts.told = True
+        self.student = self._fresh(self.recipe.seed + 2000)
+        kept = carry_over(old, self.student, predictor)
+        if self.average is not None:
+            self.average = freeze(copy.deepcopy(self.student))
+        self.optimiser = self.new_optimiser()
+        return kept
 
     def checkpoint(self, identity: dict[str, Any], crew: Any = None) -> files.Checkpoint:
         """All of it; the processes of a crew differ in nothing but their random numbers, and all must ask."""
@@ -150,6 +174,8 @@ class State:
                 remedy=f"Resume it with {there}: torchrun --nproc-per-node {there}, or start another run.",
             )
         self.facts = Facts(**saved.facts["facts"])
+        if self.facts.told:
+            self.student = self._fresh(self.recipe.seed)
         files.load_module(saved, "student", self.student)
         files.load_module(saved, "teacher", self.teacher)
         if saved.facts["average"]:

@@ -12,6 +12,8 @@ from organoseg.dataset import LabelledDataset
 from organoseg.distill.descent import Alone
 from organoseg.evaluation import average_precision
 from organoseg.inference.image import Look, segment_images
+from organoseg.io.instances_json import ORGANOID
+from organoseg.models.agnostic import of_one_class
 from organoseg.models.ensemble import Thorough
 from organoseg.models.halves import in_halves
 
@@ -32,6 +34,7 @@ def predict_dataset(
 ) -> tuple[dict[str, Instances], dict[str, Instances]]:
     """Predictions and ground truth by image name, where somebody looked; the module keeps its mode.
 
+    A module of one class is held to the organoids of all classes: it was not told which is which.
     The processes of a ``crew`` share the images; all of them must ask, and all get all.
     """
     looks: Any = Thorough(module) if thorough else module  # type: ignore[arg-type]
@@ -46,10 +49,12 @@ def predict_dataset(
         some = mine[start : start + together]
         found += _seen(looks, [item.image for item in some], device, look)
     module.train(was_training)
+    known = getattr(module, "classes", ())
+    blind = tuple(known) == tuple(ORGANOID) != tuple(dataset.classes)
     predicted, truth = {}, {}
     for item, seen in zip(items, team.gather(found), strict=True):
         predicted[item.image.name] = item.judged(seen)
-        truth[item.image.name] = item.instances
+        truth[item.image.name] = of_one_class(item.instances) if blind else item.instances
     return predicted, truth
 
 

@@ -54,6 +54,7 @@ def recipe(data: Path, **sections: dict[str, Any]) -> dict[str, Any]:
         "method": {
             "name": "guided", "teacher_steps": 4, "burn_in": 0.5, "refine": 0.25, "half_life": 3,
             "unlabelled_batch": 1, "pool": 3, "pool_zooms": [1.0, 1.2], "guard": False,
+            "if_nothing": "go_on",  # nobody finds anything after four steps
         },
         "training": {
             "steps": 12, "batch": 1, "warmup": 2, "half_life": 3, "validate_every": 6,

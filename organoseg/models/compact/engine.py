@@ -52,6 +52,11 @@ class CompactSegmenter(nn.Module):
         self.normaliser: Callable[[Tensor], Tensor] | None = None
 
     @property
+    def class_tensors(self) -> dict[str, str]:
+        """The score's filters are all that knows classes; see the protocol."""
+        return dict.fromkeys(("network.score.weight", "network.score.bias"), "score")
+
+    @property
     def encoder(self) -> nn.Module:
         """The part that takes pre-trained weights."""
         return self.network.encoder

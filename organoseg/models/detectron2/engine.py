@@ -20,6 +20,7 @@ from organoseg.models.detectron2.decode import decode
 from organoseg.models.detectron2.losses import network_losses
 from organoseg.models.detectron2.options import Detectron2Options
 from organoseg.models.detectron2.targets import batch_targets
+from organoseg.models.detectron2.weights import CLASSWISE
 from organoseg.models.protocol import CappedResultWarning, Target
 
 #: A normalised pixel of 0 is the middle of what photographs hold, -1 and 1 are black and white.
@@ -70,6 +71,12 @@ class Detectron2Segmenter(nn.Module):
         #: What weights do not show, but only mean something with: a teacher must have the same.
         self.layout = (options.anchors, options.upscale, options.pixel_mean, options.pixel_std)
         self._crowded = False
+
+    @property
+    def class_tensors(self) -> dict[str, str]:
+        """Scores tell classes apart; boxes and masks may be drawn for each; see the protocol."""
+        names = (f"network.{name}" for name in self.network.state_dict())
+        return {n: "score" if "cls_score" in n else "place" for n in names if CLASSWISE.search(n)}
 
     # -- what the network sees -------------------------------------------------------------------
 

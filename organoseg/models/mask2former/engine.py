@@ -70,6 +70,12 @@ class Mask2FormerSegmenter(nn.Module):
         self.train(self.training)
 
     @property
+    def class_tensors(self) -> dict[str, str]:
+        """The class predictor alone: queries and masks know no class; see the protocol."""
+        names = ("network.class_predictor.weight", "network.class_predictor.bias")
+        return dict.fromkeys(names, "score")
+
+    @property
     def encoder(self) -> nn.Module:
         """The part that takes pre-trained weights."""
         return self.network.backbone.body

@@ -67,6 +67,10 @@ class FromArchive(Section):
         max_length=4,
         description="enlargement of each turned view that has to agree on them",
     )
+    if_nothing: Literal["stop", "go_on"] = Field(
+        "stop",
+        description="what a teacher that finds no organoid in the whole pool does to the run; go_on: it is noted",
+    )
     views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
     strength: float = Field(
         1.0, ge=0, le=2, description="photometric change of the student's unlabelled view; 0: none"

@@ -19,6 +19,10 @@ class Section(Strict):
     #: Whether it learns from unlabelled images.
     needs_archive: ClassVar[bool] = False
 
+    def first_classes(self, classes: tuple[int, ...]) -> tuple[int, ...]:
+        """What a run's first networks tell apart, where the labels tell ``classes`` apart."""
+        return classes
+
     def archive_batch(self, labelled: int) -> int:
         """Unlabelled crops of a step whose labelled batch has so many."""
         return 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -77,6 +77,10 @@ class Conductor:
         factor = self.rate(step)
         for group in self.setting.state.optimiser.param_groups:
             group["lr"] = group["base_lr"] * factor
+
+    def taught(self, targets: Sequence[Target]) -> list[Target]:
+        """Labels as the student of the moment learns them."""
+        return list(targets)
 
     def step(self, step: int, switching: bool, labelled: NextLabelled, descent: Descent) -> Report:
         """One step of the student; ``switching`` is what `begin` said of it.
