@@ -147,11 +147,14 @@ def mix_targets(targets: Sequence[Target], boxes: Sequence[Sequence[Box]]) -> li
 
 
 def boxes_of_step(
-    seed: int, step: int, rank: int, shape: tuple[int, int], batch: int
+    seed: int, step: int, rank: int, shape: tuple[int, int], batch: int, chance: float = 1.0
 ) -> list[tuple[Box, ...]]:
-    """The boxes of every crop of a step, a function of these numbers; none where a crop has no partner."""
-    if batch < 2:
+    """The boxes of every crop of a step, a function of these numbers; none where a crop has no partner.
+
+    ``rank``: of the process, whose crops find their partners among its own. ``chance``: that a crop has boxes.
+    """
+    if batch < 2 or chance <= 0:
         return [()] * batch
     rng = np.random.default_rng((seed, STREAM, step, rank))
-    return [draw_boxes(rng, shape) for _ in range(batch)]
-
+    found = [(rng.random() < chance, draw_boxes(rng, shape)) for _ in range(batch)]
+    return [boxes if mixed else () for mixed, boxes in found]

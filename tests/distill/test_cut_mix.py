@@ -153,3 +153,9 @@ def test_the_boxes_of_a_step_are_a_function_of_seed_step_and_process() -> None:
 def test_targets_of_two_kinds_are_refused() -> None:
     with pytest.raises(ValueError, match="two kinds"):
         mix_targets([target(), target(stride=4)], [(Box(0, 0, 4, 4),), ()])
+
+
+def test_by_chance_some_crops_stay_as_they_are() -> None:
+    some = [bool(b) for k in range(200) for b in boxes_of_step(0, k, 0, (32, 32), 2, 0.25)]
+    assert np.mean(some) == pytest.approx(0.25, abs=0.06)
+    assert boxes_of_step(0, 0, 0, (32, 32), 2, 0.0) == [(), ()]
