@@ -87,6 +87,12 @@ def opinions(mine: Instances, other: Instances, rule: Rule = "keep") -> Instance
     return both.union(rest)
 
 
+def certain(said: Instances) -> Instances:
+    """What is left of `opinions` without what one teacher sees alone."""
+    alone = np.array([source == ALONE for source in said.sources], bool)
+    return said.select(~alone)
+
+
 @dataclass(frozen=True)
 class AgreementFilter:
     """Another filter's targets, in which what one teacher sees alone is neither organoid nor background.

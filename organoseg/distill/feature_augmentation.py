@@ -93,16 +93,16 @@ class FeatureStatistics(nn.Module):
 
     def __init__(self, classes: int, width: int) -> None:
         super().__init__()
-        self.register_buffer("count", torch.zeros(classes, dtype=torch.float64))
-        self.register_buffer("mean", torch.zeros(classes, width, dtype=torch.float64))
-        self.register_buffer("variance", torch.zeros(classes, width, dtype=torch.float64))
+        self.register_buffer("count", torch.zeros(classes, dtype=torch.float32))
+        self.register_buffer("mean", torch.zeros(classes, width, dtype=torch.float32))
+        self.register_buffer("variance", torch.zeros(classes, width, dtype=torch.float32))
         # Of this step: how many, their sum, and the sum of their squares.
-        self.register_buffer("new", torch.zeros(classes, 1 + 2 * width, dtype=torch.float64))
+        self.register_buffer("new", torch.zeros(classes, 1 + 2 * width, dtype=torch.float32))
 
     @torch.no_grad()
     def see(self, features: Tensor, classes: Tensor) -> None:
         """Take note of features (N, D) of the classes (N,)."""
-        features = features.detach().double()
+        features = features.detach().float()
         rows = torch.cat([features.new_ones(len(features), 1), features, features.square()], 1)
         self.new.index_add_(0, classes, rows)
 

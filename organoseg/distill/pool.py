@@ -60,6 +60,14 @@ class Pool:
         """The same pictures with other instances."""
         return Pool(self.indices, tuple(map(change, self.instances)), self.names)
 
+    def beside(self, other: Pool) -> Pool:
+        """The pictures of both, one after the other; a picture may be there twice."""
+        return Pool(
+            self.indices + other.indices,
+            self.instances + other.instances,
+            self.names + other.names,
+        )
+
     @property
     def scores(self) -> NDArray[np.float64]:
         """Scores of all instances, float64 (N,), 0 to 1."""

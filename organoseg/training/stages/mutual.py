@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from organoseg.distill.agreement import ALONE, opinions
+from organoseg.distill.agreement import certain
 from organoseg.distill.cut_mix import Box, boxes_of_step
 from organoseg.distill.descent import Descent, Report
 from organoseg.distill.feature_augmentation import ramp
@@ -23,6 +23,7 @@ from organoseg.training.crops import feed_of
 from organoseg.training.feed import TwoFoldFeed, UnlabelledBatch
 from organoseg.training.methods import Mutual
 from organoseg.training.pairs import models_of
+from organoseg.training.pools import said_by_two
 from organoseg.training.setting import Setting
 from organoseg.training.stages.conductor import NextLabelled, Trained
 from organoseg.training.stages.guided import SwitchingStages, take_teacher
@@ -132,25 +133,15 @@ class MutualStages(SwitchingStages):
             seen = self.pools.see(part, pair_of(teacher)[member])
             self.pools.keep(f"{name}.{member}", seen)
         self.setting.state.facts.pool = name
-        taught = self._taught(name)
-        self.pools.judge(
-            Pool(
-                *(tuple(x for pool in taught for x in getattr(pool, field)) for field in _FIELDS)
-            ).changed(_agreed)
-        )
+        first, second = (pool.changed(certain) for pool in self._taught(name))
+        self.pools.judge(first.beside(second))
 
     def _taught(self, name: str) -> tuple[Pool, Pool]:
         """What each student is taught: the other one's teacher's words, after its own was asked as well."""
         said = {member: self.pools.load(f"{name}.{member}") for member in NAMES}
-        found = []
-        for member in NAMES:
-            mine, second = said[other(member)], said[member]
-            both = [
-                opinions(i, j, self.mutual.agreement)
-                for i, j in zip(mine.instances, second.instances, strict=True)
-            ]
-            found.append(Pool(mine.indices, tuple(both), mine.names))
-        return found[0], found[1]
+        rule = self.mutual.agreement
+        first, second = (said_by_two(said[other(n)], said[n], rule) for n in NAMES)
+        return first, second
 
     def _feed(self) -> Any:
         name = self.setting.state.facts.pool
@@ -194,10 +185,3 @@ class MutualStages(SwitchingStages):
             "partner": trained(both, other(chosen), "partner"),
         }
 
-
-_FIELDS = ("indices", "instances", "names")
-
-
-def _agreed(seen: Any) -> Any:
-    """Without what one teacher sees alone."""
-    return seen.select([i for i, source in enumerate(seen.sources) if source != ALONE])
