@@ -61,8 +61,8 @@ def opinions(mine: Instances, other: Instances, rule: Rule = "keep") -> Instance
 
     Masks and ids of what both see are mine. By rule:
 
-    - ``keep``: what both draw (IoU from `SAME` on) has the mean of their scores; what one of them draws alone, whichever
-      it is, stays with its score and the source `ALONE`, for a filter that ignores it.
+    - ``keep``: what both draw (IoU from `SAME` on) has the mean of their scores; what one of them draws alone,
+      whichever it is, stays with its score and the source `ALONE`, for a filter that ignores it.
     - ``weight``: a score becomes the mean over both teachers of score x IoU (pairs from `NEAR` on), so what one of them
       sees alone counts half.
     - ``off``: the other teacher is not asked.
@@ -121,7 +121,8 @@ class AgreementFilter:
         if len(doubted) == 0:
             return target
         known = target.instances
-        new = doubted.select(~(known.iou(doubted) > SAME).any(axis=0))
+        again = (known.iou(doubted) > SAME).sum(axis=0) > 0
+        new = doubted.select(np.flatnonzero(~again))
         zeros = np.zeros(len(new), np.float32)
         return replace(
             target,

@@ -66,9 +66,7 @@ def draw_boxes(
         )
         bottom, right = top + sides[0], left + sides[1]
         found.append(
-            Box(
-                top * grid, left * grid, min(bottom * grid, shape[0]), min(right * grid, shape[1])
-            )
+            Box(top * grid, left * grid, min(bottom * grid, shape[0]), min(right * grid, shape[1]))
         )
     return tuple(found)
 

@@ -8,10 +8,10 @@ For a softmax head with weights w_j, and a place of class y::
 
     logit_j += ratio / 2 * sum_d (w_jd - w_yd)^2 var_yd
 
-A sigmoid head is the softmax of two classes whose weights are w and 0, so with z = w f + b the place's own logit moves
-by ``spread`` = ratio / 2 * sum_d w_d^2 var_yd: to z - spread where y is the class (its loss is log(1 + exp(-z)), and
-E exp(-w f') = exp(-w f + spread) for a normal f'; log is concave, so Jensen's inequality bounds the expectation), and to
-z + spread where it is not. For a soft label q the two halves of the cross entropy move apart::
+A sigmoid head is the softmax of two classes whose weights are w and 0, so with z = w f + b the place's own logit
+moves by ``spread`` = ratio / 2 * sum_d w_d^2 var_yd: to z - spread where y is the class (its loss is log(1 + exp(-z)),
+and E exp(-w f') = exp(-w f + spread) for a normal f'; log is concave, so Jensen's inequality bounds the expectation),
+and to z + spread where it is not. For a soft label q the two halves of the cross entropy move apart::
 
     q * softplus(-(z - spread)) + (1 - q) * softplus(z + spread)
 

@@ -20,8 +20,8 @@ FIRST, SECOND = "a", "b"
 class Pair(nn.Module):
     """See :class:`organoseg.models.protocol.Segmenter`.
 
-    Each member is trained by what is given to it alone (``Branch.member``); what is given to the pair trains both. Asked
-    about an image, it answers with what the two agree on.
+    Each member is trained by what is given to it alone (``Branch.member``); what is given to the pair trains both.
+    Asked about an image, it answers with what the two agree on.
 
     Parameters
     ----------
@@ -29,12 +29,14 @@ class Pair(nn.Module):
         Two engines for the same classes; they may be of different kinds.
     """
 
-    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+    def __init__(self, first: Any, second: Any) -> None:
         super().__init__()
         if tuple(first.classes) != tuple(second.classes):
             raise UsageError("two engines of different classes are no pair")
         self.members = nn.ModuleDict({FIRST: first, SECOND: second})
         self.classes: tuple[int, ...] = tuple(first.classes)
+        #: Most instances that both can return for an image.
+        self.max_instances = min(int(first.max_instances), int(second.max_instances))
         #: What a method keeps of each member beside its weights, such as statistics; saved and averaged with them.
         self.kept = nn.ModuleDict()
 
@@ -65,13 +67,8 @@ class Pair(nn.Module):
         some = [queries for queries in known if isinstance(queries, int)]
         return {"queries": min(some)} if some else {}
 
-    @property
-    def max_instances(self) -> int:
-        """Most instances that both can return for an image."""
-        return min(int(member.max_instances) for member in self)
-
     def capacity(self, shape: tuple[int, int]) -> int:
-        """The same, of this shape."""
+        """Most instances that both can return for an image of this shape."""
         return min(capacity_of(member, shape) for member in self)
 
     @property

@@ -50,7 +50,9 @@ class Step:
         self.students["a"].found = lambda: squares(0.99, at=16)
         self.students["b"].found = lambda: squares(0.75, 0.9, 0.71, at=20)
         self.optimiser = LoggedSGD(self.students.parameters(), self.log, lr=0.5)
-        labeller = more.pop("labeller", MutualLabeller(Labeller(PAPER), Labeller(PAPER), PAPER, "off"))
+        labeller = more.pop(
+            "labeller", MutualLabeller(Labeller(PAPER), Labeller(PAPER), PAPER, "off")
+        )
         self.iteration = MutualIteration(
             self.students, self.teachers, self.optimiser, labeller,
             Rules(1.5, 0.9, 1e9, 0.99), trace=self.log.append, **more,
@@ -161,7 +163,10 @@ class Small:
 
     def __init__(self) -> None:
         rng = np.random.default_rng(0)
-        self.students, self.teachers = Pair(compact(0), compact(1, 32)), Pair(compact(2), compact(3, 32))
+        self.students, self.teachers = (
+            Pair(compact(0), compact(1, 32)),
+            Pair(compact(2), compact(3, 32)),
+        )
         freeze(self.teachers)
         self.weak, self.strong, self.pixels = (
             torch.from_numpy(rng.standard_normal((3, 1, 64, 64), np.float32)) for _ in range(3)

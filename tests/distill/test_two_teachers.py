@@ -13,7 +13,9 @@ SHAPE = (32, 40)
 FILTER = AgreementFilter(OrganoidFilter(smallest_area=1))
 
 
-def squares(*places: tuple[int, int, int, float], classes: tuple[int, ...] | None = None) -> Instances:
+def squares(
+    *places: tuple[int, int, int, float], classes: tuple[int, ...] | None = None
+) -> Instances:
     masks = [Mask(y, x, np.ones((side, side), bool)) for y, x, side, _ in places]
     return Instances.from_masks(SHAPE, masks, scores=[s for *_, s in places], classes=classes)
 

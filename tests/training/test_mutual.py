@@ -38,7 +38,9 @@ TRAINING = {"steps": 4, "checkpoint_every": 1, "validate_every": 4, "keep": 10, 
 
 def tree(data: Path, **more: Any) -> dict[str, Any]:
     """A recipe of a pair, with everything switched on."""
-    made = recipe(data, training={**TRAINING, **more.pop("training", {})}, **more.pop("sections", {}))
+    made = recipe(
+        data, training={**TRAINING, **more.pop("training", {})}, **more.pop("sections", {})
+    )
     made["method"] = {k: v for k, v in {**METHOD, **more}.items() if v != "default"}
     return made
 
@@ -144,7 +146,9 @@ class Watched:
 @pytest.fixture
 def fakes(data: Path, fake_engine: None) -> dict[str, Any]:
     """A recipe of two engines of two numbers."""
-    return tree(data, feature_augmentation=0.0, sections={"model": {"engine": "fake", "options": {}}})
+    return tree(
+        data, feature_augmentation=0.0, sections={"model": {"engine": "fake", "options": {}}}
+    )
 
 
 def test_stages_seeds_and_the_switch(
@@ -174,7 +178,12 @@ def test_the_paper_has_no_burn_in_and_averages_that_follow_closely_at_first(
     monkeypatch: pytest.MonkeyPatch, fakes: dict[str, Any], tmp_path: Path
 ) -> None:
     """methods.md, 5: initial copy, momentum min(1 - 1/it, .6); 1.5 and 1.0; CutMix; features up to 1.5."""
-    fakes["method"] = {"name": "mutual", "preset": "paper", "unlabelled_batch": 2, "feature_augmentation": 0}
+    fakes["method"] = {
+        "name": "mutual",
+        "preset": "paper",
+        "unlabelled_batch": 2,
+        "feature_augmentation": 0,
+    }
     watched = Watched(monkeypatch, fakes, tmp_path / "run")
     assert [s["phase"] for s in watched.steps] == [Phase.MUTUAL] * 4
     assert [s["switching"] for s in watched.steps] == [True] + [False] * 3
@@ -183,7 +192,12 @@ def test_the_paper_has_no_burn_in_and_averages_that_follow_closely_at_first(
     paper = parse_recipe({**fakes, "method": {"name": "mutual", "preset": "paper"}})
     method: Any = paper.method
     assert (method.cross_weight, method.cut_mix, method.feature_augmentation) == (1, 1, 1.5)
-    assert (method.pool, method.agreement, method.guard, method.strong) == (0, "off", False, "paper")
+    assert (method.pool, method.agreement, method.guard, method.strong) == (
+        0,
+        "off",
+        False,
+        "paper",
+    )
     assert (paper.training.schedule, method.filter) == ("poly", "paper")
 
 
@@ -204,12 +218,17 @@ def test_two_models_as_teachers_save_their_steps(
 ) -> None:
     _, run = whole
     widths = [load_module(run / n)[0].options["width"] for n in ("model", "partner")]  # type: ignore[index, union-attr]
-    given = [str(run / n) for n, _ in sorted(zip(("model", "partner"), widths, strict=True), key=lambda x: x[1])]
+    given = [
+        str(run / n)
+        for n, _ in sorted(zip(("model", "partner"), widths, strict=True), key=lambda x: x[1])
+    ]
     partner = {"engine": "compact", "encoder_weights": None, "options": {"width": 32}}
     made = tree(data, teachers=given, partner=partner, teacher_steps="default",
                 training={"steps": 1})  # fmt: skip
     train(parse_recipe(made), tmp_path / "run", reporter=silent)
-    first, second = (load_pool(tmp_path / "run" / "pseudo_labels" / f"burn_in.{n}.json") for n in "ab")
+    first, second = (
+        load_pool(tmp_path / "run" / "pseudo_labels" / f"burn_in.{n}.json") for n in "ab"
+    )
     assert len(first) == len(second) == 2
     with pytest.raises(Exception, match="another engine, other options or other classes"):
         train(parse_recipe({**made, "method": {**made["method"], "teachers": given[::-1]}}),

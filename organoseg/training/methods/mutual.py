@@ -68,7 +68,10 @@ class Mutual(TeacherStudent):
         0.0, ge=0, description="factor of the loss against what the other student sees; 0: none"
     )
     cut_mix: float = Field(
-        0.0, ge=0, le=1, description="chance that a crop gets rectangles of its neighbour in the batch"
+        0.0,
+        ge=0,
+        le=1,
+        description="chance that a crop gets rectangles of its neighbour in the batch",
     )
     feature_augmentation: float = Field(
         0.0,
@@ -80,6 +83,11 @@ class Mutual(TeacherStudent):
     def has_teacher(self) -> bool:
         """Whether two trained teachers are given."""
         return self.teachers is not None
+
+    @property
+    def seconded(self) -> bool:
+        """Whether what one teacher sees alone is ignored."""
+        return self.agreement == "keep"
 
     @property
     def from_scratch(self) -> bool:

@@ -184,4 +184,3 @@ class MutualStages(SwitchingStages):
             "student": trained(self.setting.state.student, chosen, "student"),
             "partner": trained(both, other(chosen), "partner"),
         }
-
