@@ -208,18 +208,20 @@ class Small:
         return total
 
 
+def gradient(pair: Pair) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in pair.parameters() if p.grad is not None])
+
+
 def test_the_loss_is_that_of_the_naive_way_in_parts_too() -> None:
     small = Small()
     expected = small.naive()
     whole = small.step(Descent(1e9))
     assert whole.total == pytest.approx(expected, rel=1e-4)
     assert whole.losses["unlabelled_a/dice"] > 0  # teachers taught something
-    first = [p.grad.clone() for p in small.students.parameters() if p.grad is not None]
+    first = gradient(small.students)
     parts = small.step(Descent(1e9, parts=2))
     assert parts.total == pytest.approx(expected, rel=1e-4)
-    second = [p.grad for p in small.students.parameters() if p.grad is not None]
-    for one, two in zip(first, second, strict=True):
-        assert torch.allclose(one, two, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
+    assert float((gradient(small.students) - first).norm()) < 0.01 * float(first.norm())
     assert small.students["a"].normaliser is None
 
 
