@@ -15,6 +15,8 @@ from tests.training.tiny import recipe as training_recipe
 from tests.training.tiny import write_data
 
 COMPACT = ("guided.yaml", "paper.yaml", "supervised.yaml")
+#: Of the methods that have a page under docs/methods.
+FAMILY = ("mutual.yaml",)
 MASK2FORMER = (
     "organoid_mask2former_dinov2_s.yaml",
     "organoid_mask2former_r50.yaml",
@@ -22,7 +24,7 @@ MASK2FORMER = (
     "paper_mask2former_r50.yaml",
     "tiny.yaml",
 )
-NAMES = (*COMPACT, *MASK2FORMER)
+NAMES = (*COMPACT, *FAMILY, *MASK2FORMER)
 
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -41,7 +43,7 @@ def test_no_recipe_is_untested_or_unmentioned(repository: Path) -> None:
     found = {path.name for path in (repository / "configs").glob("**/*.yaml")}
     assert {n for n in found if not n.startswith("detectron2_")} == set(NAMES)
     readme = (repository / "README.md").read_text()
-    pages = "".join(page.read_text() for page in (repository / "docs").glob("*.md"))
+    pages = "".join(page.read_text() for page in (repository / "docs").rglob("*.md"))
     for name in found:
         assert f"configs/{name}" in readme + pages
     for name in COMPACT:
@@ -53,7 +55,7 @@ def test_no_recipe_is_untested_or_unmentioned(repository: Path) -> None:
 def test_recipe_is_valid_and_its_paths_start_from_its_folder(repository: Path, name: str) -> None:
     loaded = load_recipe(repository / "configs" / name)
     assert loaded.data.labelled.images == repository / "configs" / "labels"
-    assert loaded.model.engine == ("compact" if name in COMPACT else "mask2former")
+    assert loaded.model.engine == ("mask2former" if name in MASK2FORMER else "compact")
     assert loaded.model.encoder_weights in CATALOGUE
 
 
@@ -160,7 +162,7 @@ def test_paper_keeps_the_published_numbers() -> None:
     assert not paper.method.guard
 
 
-@pytest.mark.parametrize("name", ["guided.yaml", "supervised.yaml"])
+@pytest.mark.parametrize("name", ["guided.yaml", "mutual.yaml", "supervised.yaml"])
 def test_what_a_recipe_spells_out_is_the_default(name: str) -> None:
     """A default that was bettered must not live on in a file that people copy."""
     spelled = recipe(name)
