@@ -342,3 +342,15 @@ def test_guided_asks_a_second_teacher_about_its_first_pool(
     assert sources[0] <= {"", ALONE}
     saved = yaml.safe_load((tmp_path / "run" / "recipe.yaml").read_text())
     assert saved["method"]["second_teacher"] == str(run / "partner")
+
+
+def test_a_partners_queries_are_counted_like_the_first_engines(data: Path) -> None:
+    from organoseg.training.crowding import resolve_queries
+    from organoseg.training.data import load_data
+
+    partner = {"engine": "mask2former", "encoder_weights": None, "options": {"queries": "auto"}}
+    made: Any = parse_recipe(tree(data, partner=partner, feature_augmentation=0))
+    found: Any = resolve_queries(made, load_data(made).labelled)
+    assert found.method.partner.options == {"queries": 100}
+    assert found.model is made.model
+    assert made.method.partner.options == {"queries": "auto"}
