@@ -13,6 +13,7 @@ from organoseg.distill.agreement import certain
 from organoseg.distill.cut_mix import Box, boxes_of_step
 from organoseg.distill.descent import Descent, Report
 from organoseg.distill.feature_augmentation import ramp
+from organoseg.distill.iteration import Rules
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.mutual import NAMES, Both, Crossing, MutualIteration, MutualLabeller
 from organoseg.distill.pool import Pool, two_fold
@@ -78,7 +79,7 @@ class MutualStages(SwitchingStages):
             state.average = None  # from here on the teachers are the students' averages
         return report
 
-    def _rules(self, step: int) -> Any:
+    def _rules(self, step: int) -> Rules:
         """The rules of a step: where averages teach from the start, they first follow their students closely."""
         if not self.mutual.from_scratch:
             return self.rules
