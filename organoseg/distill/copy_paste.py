@@ -17,6 +17,8 @@ from organoseg.core import Instances, Mask, normalised
 from organoseg.dataset import LabelledImage
 
 Pixels = NDArray[np.float32]
+#: Source of a pasted organoid.
+PASTED = "pasted"
 #: Surroundings (px) that a donor brings along, so that its halo fades out.
 MARGIN = 6
 EDGE = 2.0  # px over which it fades
@@ -109,4 +111,4 @@ def paste(
         return pixels, seen
     out = pixels.copy()
     out[y0:y1, x0:x1] += change[window]
-    return out, seen.union(Instances.from_masks(seen.shape, [mask], sources=["pasted"]))
+    return out, seen.union(Instances.from_masks(seen.shape, [mask], sources=[PASTED]))

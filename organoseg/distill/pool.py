@@ -57,6 +57,18 @@ class Pool:
         area = sum(i.shape[0] * i.shape[1] for i in self.instances)
         return float((self.scores**sharpness).sum()) / max(area, 1)
 
+    def changed(self, change: Callable[[Instances], Instances]) -> Pool:
+        """The same pictures with other instances."""
+        return Pool(self.indices, tuple(map(change, self.instances)), self.names)
+
+    def beside(self, other: Pool) -> Pool:
+        """The pictures of both, one after the other; a picture may be there twice."""
+        return Pool(
+            self.indices + other.indices,
+            self.instances + other.instances,
+            self.names + other.names,
+        )
+
     @property
     def scores(self) -> NDArray[np.float64]:
         """Scores of all instances, float64 (N,), 0 to 1."""
@@ -83,6 +95,23 @@ def label_pool(
         names.append(picture.name)
         progress(done + 1, len(indices))
     return Pool(indices, tuple(found), tuple(names))
+
+
+def two_fold(first: Pool, second: Pool) -> Pool:
+    """Two pools of the same pictures as one: the ids of the first's instances are odd, of the second's even.
+
+    Raises
+    ------
+    DataError
+        They are not of the same pictures.
+    """
+    if first.indices != second.indices:
+        raise DataError("two pools of pseudo-labels show different images")
+    found = []
+    for one, two in zip(first.instances, second.instances, strict=True):
+        odd = one.replace(ids=np.arange(len(one), dtype=np.int64) * 2 + 1)
+        found.append(odd.union(two.replace(ids=np.arange(len(two), dtype=np.int64) * 2 + 2)))
+    return Pool(first.indices, tuple(found), first.names)
 
 
 def labelled_density(dataset: LabelledDataset) -> float:

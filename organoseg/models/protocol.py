@@ -89,6 +89,24 @@ class Target:
         return cls(instances, ones, ones, np.zeros(n, bool))
 
 
+class FeatureSpread(Protocol):
+    """How far the features of each class vary, for engines that train as if they had seen the variations.
+
+    Classes are numbered as the engine's scores are; the last one is "nothing".
+    """
+
+    def see(self, features: torch.Tensor, classes: torch.Tensor) -> None:
+        """Take note of features (N, D), as they reach the class predictor, of places of the classes int64 (N,)."""
+        ...
+
+    def of(self, weights: torch.Tensor) -> torch.Tensor:
+        """(C, K): by how much the logits of a place of each class move towards the wrong side.
+
+        ``weights`` (K, D) are those of the class predictor, a sigmoid a row.
+        """
+        ...
+
+
 @dataclass(frozen=True, eq=False)
 class QueryPredictions:
     """What each query of an engine with queries says, before anything is chosen.
@@ -124,6 +142,8 @@ class Segmenter(Protocol):
     - ``capacity(shape)``, an int: the most instances returned for an image of that shape, ``max_instances`` where it is
       absent.
     - ``train_on(side)``: be told the side (px) of the training crops before training begins.
+    - ``spread``, a `FeatureSpread` that a method sets: losses then are those of features that vary as it says. With it
+      comes ``spread_over``, (C, D): how many classes, with "nothing", and how many features.
     - ``capacity_option``, the name of the option that bounds ``max_instances``, which is its name too where absent.
     - ``class_tensors``, from names of ``state_dict`` to how the tensor goes by class. "score": it tells classes apart;
       its rows are the classes', then those common to all. "place": boxes or masks of each class, all rows of a class

@@ -53,8 +53,16 @@ class Crops:
         self._ahead = self._maker = None
 
 
-def feed_of(setting: Setting, method: FromArchive, pool: Pool | None) -> Feed:
-    """Crops of a pool with what a teacher saw there, or of the archive for a teacher that labels every batch."""
+def feed_of(
+    setting: Setting,
+    method: FromArchive,
+    pool: Pool | None,
+    kind: type[PooledFeed] = PooledFeed,
+) -> Feed:
+    """Crops of a pool with what a teacher saw there, or of the archive for a teacher that labels every batch.
+
+    ``kind``: how a pool is read.
+    """
     recipe, share = setting.recipe, Share(setting.crew.rank, setting.crew.size)
     size, geometry = method.archive_batch(recipe.training.batch), plan.geometry_of(recipe)
     strong, weak = plan.strong_of(method), plan.weak_of(recipe)
@@ -62,7 +70,7 @@ def feed_of(setting: Setting, method: FromArchive, pool: Pool | None) -> Feed:
         return setting.source.feed(size, geometry, strong, weak, share)
     chosen = plan.filter_of(method, setting.state.facts.sharpness)
     donors = donors_of(setting.data.labelled) if method.copy_paste else ()
-    return PooledFeed(
+    return kind(
         setting.source, pool, chosen, size, recipe.seed, geometry, strong, donors,
         method.copy_paste, weak, share,
     )  # fmt: skip

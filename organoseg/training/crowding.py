@@ -10,8 +10,10 @@ import numpy as np
 from organoseg.core import UsageError
 from organoseg.dataset import LabelledImage
 from organoseg.distill.views import Geometry
+from organoseg.training.methods import Mutual
+from organoseg.training.methods.mutual import Partner
 from organoseg.training.plan import geometry_of
-from organoseg.training.recipe import Recipe
+from organoseg.training.recipe import Model, Recipe
 
 #: Crops of each labelled image that are counted.
 CROPS = 40
@@ -45,12 +47,25 @@ def most_crowded(items: Iterable[LabelledImage], geometry: Geometry, seed: int) 
 
 def resolve_queries(recipe: Recipe, items: Iterable[LabelledImage]) -> Recipe:
     """The recipe with a number of queries where it says ``auto``: twice the most crowded crop, and 100 at least."""
-    if recipe.model.options.get("queries") != "auto":
+    method = recipe.method
+    partner = method.partner if isinstance(method, Mutual) else None
+    if not (_left_open(recipe.model) or _left_open(partner)):
         return recipe
-    most = most_crowded(items, geometry_of(recipe), recipe.seed)
-    options = {**recipe.model.options, "queries": max(FEWEST, ENOUGH * most)}
-    model = recipe.model.model_copy(update={"options": options})
-    return recipe.model_copy(update={"model": model})
+    queries = max(FEWEST, ENOUGH * most_crowded(items, geometry_of(recipe), recipe.seed))
+    changed: dict[str, Any] = {}
+    if _left_open(recipe.model):
+        changed["model"] = _with_queries(recipe.model, queries)
+    if partner is not None and _left_open(partner):
+        changed["method"] = method.model_copy(update={"partner": _with_queries(partner, queries)})
+    return recipe.model_copy(update=changed)
+
+
+def _left_open(model: Model | Partner | None) -> bool:
+    return model is not None and model.options.get("queries") == "auto"
+
+
+def _with_queries(model: Model | Partner, queries: int) -> Model | Partner:
+    return model.model_copy(update={"options": {**model.options, "queries": queries}})
 
 
 def check_queries(engine: Any, recipe: Recipe, items: Iterable[LabelledImage]) -> str | None:

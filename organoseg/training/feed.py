@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from organoseg.core import Instances, normalised
 from organoseg.dataset import LabelledDataset, LabelledImage
-from organoseg.distill.copy_paste import Donor, paste
+from organoseg.distill.copy_paste import PASTED, Donor, paste
 from organoseg.distill.pool import Pictures, Pool
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
 from organoseg.distill.views import WEAK, Geometry, Light, Pixels, change_light, take_crop
@@ -49,12 +49,14 @@ class LabelledBatch:
 class UnlabelledBatch:
     """Two views of the same crops, float32 (B, 1, S, S); the geometry is shared.
 
-    ``targets`` are there where the images were labelled before.
+    ``targets`` are there where the images were labelled before; ``second`` as well where two students are taught
+    differently: those of the other one.
     """
 
     weak: torch.Tensor
     strong: torch.Tensor
     targets: list[Target] | None = None
+    second: list[Target] | None = None
 
     def arrays(self) -> UnlabelledBatch:
         """The same with arrays, for the way between processes."""
@@ -252,13 +254,38 @@ class PooledFeed(UnlabelledFeed):
     def __call__(self, step: int) -> UnlabelledBatch:
         views, targets = [], []
         for k in self.share.of_step(step, self.batch):
-            rng = np.random.default_rng((self.seed, UNLABELLED, k))
-            place = self._place(k)
-            pixels = self._pixels(self._pool.indices[place])
-            crop, seen = take_crop(rng, pixels, self._seen[place], self.geometry)
-            if self._paste_chance and rng.random() < self._paste_chance:
-                crop, seen = paste(rng, crop, seen, self._donors)
-            views.append(self._views(rng, crop))
+            two, seen = self._seen_at(k)
+            views.append(two)
             targets.append(self._filter(seen))
         weak, strong = _stack([w for w, _ in views]), _stack([s for _, s in views])
         return UnlabelledBatch(weak, strong, targets)
+
+    def _seen_at(self, k: int) -> tuple[tuple[Pixels, Pixels], Instances]:
+        """The views of the k-th crop, and what the pool says of it."""
+        rng = np.random.default_rng((self.seed, UNLABELLED, k))
+        place = self._place(k)
+        pixels = self._pixels(self._pool.indices[place])
+        crop, seen = take_crop(rng, pixels, self._seen[place], self.geometry)
+        if self._paste_chance and rng.random() < self._paste_chance:
+            crop, seen = paste(rng, crop, seen, self._donors)
+        return self._views(rng, crop), seen
+
+
+class TwoFoldFeed(PooledFeed):
+    """Crops of images of which a pool says two things: one for each of two students.
+
+    The ids of a picture's instances tell who is taught: odd ones the first student, even ones the second. What is
+    pasted is taught to both.
+    """
+
+    def __call__(self, step: int) -> UnlabelledBatch:
+        views, first, second = [], [], []
+        for k in self.share.of_step(step, self.batch):
+            two, seen = self._seen_at(k)
+            views.append(two)
+            pasted = np.array([source == PASTED for source in seen.sources], bool)
+            odd = seen.ids % 2 == 1
+            first.append(self._filter(seen.select(odd | pasted)))
+            second.append(self._filter(seen.select(~odd | pasted)))
+        weak, strong = _stack([w for w, _ in views]), _stack([s for _, s in views])
+        return UnlabelledBatch(weak, strong, first, second)

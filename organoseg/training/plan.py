@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 
+from organoseg.distill.agreement import AgreementFilter
 from organoseg.distill.iteration import Rules
 from organoseg.distill.labeller import Labeller, LabelsBatches, QueryLabeller
 from organoseg.distill.pseudo_labels import OrganoidFilter, PaperFilter, PseudoLabelFilter
-from organoseg.distill.schedule import Phase, Schedule
+from organoseg.distill.schedule import Schedule
 from organoseg.distill.views import (
     PAPER_STRONG,
     STRONG,
@@ -18,49 +19,39 @@ from organoseg.distill.views import (
     SsdJitter,
 )
 from organoseg.distill.weights import decay_of_half_life
-from organoseg.training.methods import ClassAgnostic, FromArchive, Guided
+from organoseg.training.methods import FromArchive, Guided, TeacherStudent
 from organoseg.training.recipe import Recipe
 
 
 def schedule_of(recipe: Recipe) -> Schedule:
     """Steps of each stage."""
-    steps, method = recipe.training.steps, recipe.method
-    if isinstance(method, ClassAgnostic):
-        teacher = 0 if method.teacher else method.teacher_steps or steps
-        warm_up = min(max(round(steps * method.warm_up), 1), max(steps - 1, 1))
-        lengths = (teacher, warm_up, steps - warm_up)
-        phases = (Phase.TEACHER, Phase.WARM_UP, Phase.FINE_TUNE)
-        return Schedule(tuple(zip(phases, lengths, strict=True)))
-    if not isinstance(method, Guided):
-        return Schedule.guided(steps)
-    teacher = 0 if method.teacher else method.teacher_steps or steps
-    burn_in, refine = round(steps * method.burn_in), round(steps * method.refine)
-    return Schedule.guided(teacher, burn_in, steps - burn_in - refine, refine)
+    return recipe.method.schedule(recipe.training.steps)
 
 
 def rules_of(recipe: Recipe) -> Rules:
     """Numbers of the iteration."""
     t, method = recipe.training, recipe.method
     alone = decay_of_half_life(t.half_life)
-    if not isinstance(method, Guided):
+    if not isinstance(method, TeacherStudent):
         return Rules(0.0, alone, t.clip, alone)
     decay = method.decay if method.half_life is None else decay_of_half_life(method.half_life)
-    distils = method.burn_in_from == "pseudo_labels"
+    distils = not isinstance(method, Guided) or method.burn_in_from == "pseudo_labels"
     return Rules(method.unlabelled_weight, decay, t.clip, alone, distils)
 
 
 def filter_of(method: FromArchive, sharpness: float | None) -> PseudoLabelFilter:
     """The recipe's filter, with a calibrated sharpness where there is one."""
-    if method.filter == "paper":
-        return PaperFilter(method.accept)
-    return OrganoidFilter(
-        sharpness or method.sharpness,
-        method.accept,
-        method.ignore,
-        method.power,
-        method.nms,
-        method.background,
-    )
+    chosen: PseudoLabelFilter = PaperFilter(method.accept)
+    if method.filter == "organoid":
+        chosen = OrganoidFilter(
+            sharpness or method.sharpness,
+            method.accept,
+            method.ignore,
+            method.power,
+            method.nms,
+            method.background,
+        )
+    return AgreementFilter(chosen) if method.seconded else chosen
 
 
 def labeller_of(recipe: Recipe, sharpness: float | None) -> LabelsBatches:

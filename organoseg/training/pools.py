@@ -10,6 +10,7 @@ from typing import Any
 from torch import nn
 
 from organoseg.core import Instances, RunError
+from organoseg.distill.agreement import Rule, certain, opinions
 from organoseg.distill.labeller import Labeller
 from organoseg.distill.pool import (
     Pool,
@@ -40,21 +41,38 @@ class Pools:
         # What a pool is labelled in; batches are always labelled as the paper does, in fp32.
         self._autocast: Callable[[], Any] = nullcontext if full else setting.autocast
 
-    def label(self, name: str, part: int, teacher: nn.Module) -> Pool:
-        """Label the ``part``-th draw of the archive, keep it under a name, and make it the pool in use."""
+    def label(
+        self, name: str, part: int, teacher: nn.Module, second: nn.Module | None = None
+    ) -> Pool:
+        """Label the ``part``-th draw of the archive, keep it under a name, and make it the pool in use.
+
+        ``second``: another network, without which nothing is certain.
+        """
         pool = self.see(part, teacher)
-        self._check(pool)
+        if second is not None:
+            pool = said_by_two(pool, self.see(part, second))
         self.keep(name, pool)
+        self.judge(pool.changed(certain))
+        return pool
+
+    def judge(self, pool: Pool) -> None:
+        """Calibrate by a pool that is in use, and say what it expects.
+
+        Raises
+        ------
+        RunError
+            Nothing in it teaches.
+        """
+        self._check(pool)
         self._calibrate(pool)
         method, facts = self.method, self._setting.state.facts
         sharpness = facts.sharpness or method.sharpness
         drawn = labelled_density(self._setting.data.labelled)
         self._setting.note(
-            f"{len(pool)} archive images labelled from {len(method.pool_zooms)} views; "
+            f"{len(set(pool.indices))} archive images labelled from {len(method.pool_zooms)} views; "
             f"{pool.density(sharpness) * 1e6:.0f} organoids a megapixel expected (sharpness {sharpness:.2f}), "
             f"people drew {drawn * 1e6:.0f}"
         )
-        return pool
 
     def _check(self, pool: Pool) -> None:
         """A student of an archive in which nothing is found would learn that there is nothing."""
@@ -120,3 +138,10 @@ class Pools:
 
     def _path(self, name: str) -> Path:
         return self._setting.out / FOLDER / f"{name}.json"
+
+
+def said_by_two(first: Pool, second: Pool, rule: Rule = "keep") -> Pool:
+    """The first pool after the second teacher was asked about the same pictures."""
+    pairs = zip(first.instances, second.instances, strict=True)
+    said = tuple(opinions(mine, other, rule) for mine, other in pairs)
+    return Pool(first.indices, said, first.names)

@@ -293,9 +293,14 @@ def _rooted(recipe: Recipe, base: Path) -> Recipe:
     root(data["validation"], ("annotations", "images", "split"))
     root(data, ("unlabelled",))
     root(data["sampling"], ("cache",))
-    root(tree["method"], ("teacher",))
+    root(tree["method"], ("teacher", "second_teacher"))
+    if tree["method"].get("teachers"):
+        tree["method"]["teachers"] = [str(base / folder) for folder in tree["method"]["teachers"]]
+    partner = tree["method"].get("partner") or {}
     # A published name, or a file or folder that may lie beside the recipe.
-    for section, key in ((tree["model"], "encoder_weights"), (tree["model"]["options"], "start")):
+    places = [(tree["model"], "encoder_weights"), (tree["model"]["options"], "start")]
+    places += [(partner, "encoder_weights"), (partner.get("options", {}), "start")]
+    for section, key in places:
         weights = section.get(key)
         if isinstance(weights, str) and weights not in CATALOGUE and (base / weights).exists():
             section[key] = str(base / weights)

@@ -16,7 +16,9 @@ from organoseg.models.agnostic import Predictor, carry_over, split_groups
 from organoseg.models.registry import adapted_options, build_engine
 from organoseg.models.statistics import LabelStatistics
 from organoseg.training import checkpoint as files
-from organoseg.training.recipe import Recipe
+from organoseg.training.methods import Mutual
+from organoseg.training.pairs import new_pair
+from organoseg.training.recipe import Model, Recipe
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Facts:
     sharpness: float | None = None  # of the pool in use, where it was calibrated
     expected: float | None = None  # organoids per px that the first teacher expects
     best: float = -1.0
+    chosen: str | None = None  # of a pair, the member that is the run's model
     finished: bool = False  # the last step's student has entered its average
     notes: list[str] = field(default_factory=list)
 
@@ -45,7 +48,19 @@ def new_engine(
 
     ``statistics``: of the labelled organoids, for options that the recipe leaves to the engine.
     """
-    model, options = recipe.model, recipe.model.options
+
+    def build(model: Model, seed: int) -> nn.Module:
+        return _seeded(model, classes, seed, statistics)
+
+    if isinstance(recipe.method, Mutual):
+        return new_pair(recipe, recipe.method, seed, build)
+    return build(recipe.model, seed)
+
+
+def _seeded(
+    model: Model, classes: tuple[int, ...], seed: int, statistics: LabelStatistics | None
+) -> nn.Module:
+    options = model.options
     if statistics is not None:
         options = adapted_options(model.engine, options, statistics)
     # The seed goes to all generators, so all are put back: each of several processes has random numbers of its own.

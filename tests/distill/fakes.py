@@ -24,6 +24,7 @@ class FakeEngine(nn.Module):
     """Satisfies the Segmenter protocol; ``log`` gets a line for every call."""
 
     max_instances = 10
+    classes: tuple[int, ...] = (1,)
 
     def __init__(self, name: str, log: list[Any], weight: float = 0.0) -> None:
         super().__init__()

@@ -16,7 +16,7 @@ from tests.training.tiny import write_data
 
 COMPACT = ("guided.yaml", "paper.yaml", "supervised.yaml")
 #: Of the methods that have a page under docs/methods.
-FAMILY = ("class_agnostic.yaml",)
+FAMILY = ("class_agnostic.yaml", "mutual.yaml")
 MASK2FORMER = (
     "organoid_mask2former_dinov2_s.yaml",
     "organoid_mask2former_r50.yaml",
@@ -162,7 +162,7 @@ def test_paper_keeps_the_published_numbers() -> None:
     assert not paper.method.guard
 
 
-@pytest.mark.parametrize("name", ["guided.yaml", "supervised.yaml"])
+@pytest.mark.parametrize("name", ["guided.yaml", "mutual.yaml", "supervised.yaml"])
 def test_what_a_recipe_spells_out_is_the_default(name: str) -> None:
     """A default that was bettered must not live on in a file that people copy."""
     spelled = recipe(name)

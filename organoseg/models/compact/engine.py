@@ -14,7 +14,7 @@ from organoseg.models.compact.decode import decode
 from organoseg.models.compact.encoder import Padding
 from organoseg.models.compact.loss import compact_losses, positives
 from organoseg.models.compact.network import LEVELS, CompactNetwork
-from organoseg.models.protocol import Target
+from organoseg.models.protocol import FeatureSpread, Target
 
 ENCODER_RATE = 0.3  # a pre-trained encoder moves slower than the fresh heads
 
@@ -50,6 +50,8 @@ class CompactSegmenter(nn.Module):
         self.nms = nms
         #: Set where a batch is computed in parts; see the protocol.
         self.normaliser: Callable[[Tensor], Tensor] | None = None
+        #: Set by methods that vary features; see the protocol.
+        self.spread: FeatureSpread | None = None
 
     @property
     def class_tensors(self) -> dict[str, str]:
@@ -60,6 +62,11 @@ class CompactSegmenter(nn.Module):
     def encoder(self) -> nn.Module:
         """The part that takes pre-trained weights."""
         return self.network.encoder
+
+    @property
+    def spread_over(self) -> tuple[int, int]:
+        """Classes, "nothing" among them, and features before the score."""
+        return len(self.classes) + 1, int(self.network.score.in_channels)
 
     @staticmethod
     def _pad(pixels: Tensor) -> Tensor:
@@ -74,7 +81,9 @@ class CompactSegmenter(nn.Module):
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
         """Weighted ``score``, ``dice`` and ``pixel`` terms of a batch (B, 1, H, W), H and W multiples of 32."""
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return compact_losses(self.network, pixels, targets, self.classes, self.normaliser)
+        return compact_losses(
+            self.network, pixels, targets, self.classes, self.normaliser, self.spread
+        )
 
     def denominators(self, shape: tuple[int, int], targets: Sequence[Target]) -> Tensor:
         """What the losses of a batch of images of this shape are divided by, float32 (1,)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -10,17 +10,40 @@ from torch.nn import functional as F
 
 from organoseg.models.compact.assignment import Assignment, assign
 from organoseg.models.compact.network import LEVELS, CompactNetwork, draw_masks
-from organoseg.models.protocol import Target
+from organoseg.models.protocol import FeatureSpread, Target
 
 SCORE_WEIGHT, DICE_WEIGHT, PIXEL_WEIGHT = 2.0, 2.0, 0.5
 #: Score target of a positive whose mask is still poor; without it early positives would vanish.
 QUALITY_FLOOR = 0.2
 
 
-def quality_focal(logits: Tensor, quality: Tensor) -> Tensor:
-    """|q - p|^2 times the cross entropy of p against the soft label q (Li et al. 2020, eq. 5, beta 2)."""
+def quality_focal(logits: Tensor, quality: Tensor, spread: Tensor | None = None) -> Tensor:
+    """|q - p|^2 times the cross entropy of p against the soft label q (Li et al. 2020, eq. 5, beta 2).
+
+    ``spread``: the cross entropy is the bound of that of features that vary by so much (``distill``'s
+    ``feature_augmentation`` derives it).
+    """
     distance = (quality - logits.sigmoid()).abs().square()
-    return distance * F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    if spread is None:
+        entropy = F.binary_cross_entropy_with_logits(logits, quality, reduction="none")
+    else:
+        entropy = quality * F.softplus(spread - logits) + (1 - quality) * F.softplus(
+            spread + logits
+        )
+    return distance * entropy
+
+
+def _spread(
+    spread: FeatureSpread, features: Tensor, weights: Tensor, a: Mapping[str, Tensor]
+) -> Tensor:
+    """(B, classes, h, w): how far the logits of each place move, by the class that the place has."""
+    nothing = weights.shape[0]
+    known = a["known"] > 0
+    kind = torch.full(known.shape, nothing, dtype=torch.int64, device=features.device)
+    kind[a["image"], a["row"], a["column"]] = a["label"]
+    if torch.is_grad_enabled():
+        spread.see(features.permute(0, 2, 3, 1)[known], kind[known])
+    return spread.of(weights.float())[kind].permute(0, 3, 1, 2)
 
 
 def _mask_terms(logits: Tensor, target: Tensor, inside: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -49,10 +72,12 @@ def compact_losses(
     targets: Sequence[Target],
     classes: Sequence[int],
     normaliser: Callable[[Tensor], Tensor] | None = None,
+    spread: FeatureSpread | None = None,
 ) -> dict[str, Tensor]:
     """``{"score", "dice", "pixel"}``, weighted and normalised by the positives of the batch.
 
-    ``normaliser``: from the positives of this batch to those of the whole one that it is a part of.
+    ``normaliser``: from the positives of this batch to those of the whole one that it is a part of. ``spread``: of the
+    features before the score, where the loss is to be that of features that vary.
     """
     scores, features, masks = network(pixels)
     shape = (pixels.shape[2], pixels.shape[3])
@@ -75,7 +100,10 @@ def compact_losses(
             count = count + weight.sum()
             best = iou.clamp(min=QUALITY_FLOOR) * a["confidence"]
             quality[a["image"], a["label"], a["row"], a["column"]] = best
-        score = (quality_focal(logits, quality) * a["known"].unsqueeze(1)).sum()
+        moved = None
+        if spread is not None:
+            moved = _spread(spread, features[stride], network.score.weight.flatten(1), a)
+        score = (quality_focal(logits, quality, moved) * a["known"].unsqueeze(1)).sum()
         total = total + torch.stack([score, total[1] * 0, total[2] * 0])
     total = total / (count.clamp(min=1) if normaliser is None else normaliser(count))
     return {

@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from organoseg.distill.schedule import Phase, Schedule
 from organoseg.io.instances_json import ORGANOID
 from organoseg.training.methods.from_archive import FromArchive
 
@@ -59,6 +60,18 @@ class ClassAgnostic(FromArchive):
                     f"{key} means nothing here: the archive is labelled once and trained on alone"
                 )
         return self
+
+    def schedule(self, steps: int) -> Schedule:
+        """Labeller, warm-up, fine-tuning; of the last two at least a step each."""
+        teacher = 0 if self.teacher else self.teacher_steps or steps
+        warm_up = min(max(round(steps * self.warm_up), 1), max(steps - 1, 1))
+        return Schedule(
+            (
+                (Phase.TEACHER, teacher),
+                (Phase.WARM_UP, warm_up),
+                (Phase.FINE_TUNE, steps - warm_up),
+            )
+        )
 
     def first_classes(self, classes: tuple[int, ...]) -> tuple[int, ...]:
         """One for all."""

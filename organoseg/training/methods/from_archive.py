@@ -105,6 +105,11 @@ class FromArchive(Section):
             raise ValueError("ignore must not be above accept")
         return self
 
+    @property
+    def seconded(self) -> bool:
+        """Whether pseudo-labels tell what one of two teachers sees alone."""
+        return False
+
     def archive_batch(self, labelled: int) -> int:
         """As many as the recipe says, or as many as labelled ones."""
         return self.unlabelled_batch or labelled

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from organoseg.training.methods.from_archive import PAPER_LABELS, FromArchive
+from organoseg.training.methods.from_archive import PAPER_LABELS
+from organoseg.training.methods.teacher_student import TeacherStudent
 
 #: What preset ``paper`` says of the optimiser; with a few hundred steps a recipe should say something else.
 PAPER_TRAINING: dict[str, Any] = {
@@ -22,7 +23,7 @@ PAPER_TRAINING: dict[str, Any] = {
 PAPER_VIEWS: dict[str, Any] = {"scale": (0.5, 2.0), "light": "ssd"}
 
 
-class Guided(FromArchive):
+class Guided(TeacherStudent):
     """Guided distillation, engine-independent.
 
     ``paper`` follows Berrada et al. 2023 and the numbers of its published configuration; ``organoid`` is ours, and
@@ -46,32 +47,29 @@ class Guided(FromArchive):
     teacher: Path | None = Field(
         None, description="a trained model folder as teacher; null trains one first"
     )
-    teacher_steps: int | None = Field(
-        None, ge=1, description="steps of the teacher; null: training.steps"
-    )
-    burn_in: float = Field(
-        0.5, ge=0, le=1, description="share of the student's steps with the frozen teacher"
+    second_teacher: Path | None = Field(
+        None,
+        description="another trained model folder, of any engine: the first pool keeps what both teachers agree on "
+        "and ignores what one of them sees alone",
     )
     burn_in_from: Literal["pseudo_labels", "labels"] = Field(
         "pseudo_labels",
         description="what the student learns from until the switch; labels: those of people alone, as before "
         "guided distillation (Liu et al. 2021)",
     )
-    refine: float = Field(
-        0.0, ge=0, le=0.9, description="share of the student's steps on labels only, at the end"
-    )
-    half_life: float | None = Field(
-        70, gt=0, description="half-life of the EMA in steps; null: decay counts"
-    )
-    decay: float = Field(0.99, gt=0, lt=1, description="EMA decay, used when half_life is null")
-    relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
-    guard: bool = Field(
-        True, description="do not switch to a student that is worse than its teacher"
-    )
-    average: bool = Field(True, description="keep a running average of the student from the start")
+
+    @property
+    def has_teacher(self) -> bool:
+        """Whether a trained teacher is given."""
+        return self.teacher is not None
+
+    @property
+    def seconded(self) -> bool:
+        """Whether the pool knows what one of two teachers sees alone."""
+        return self.second_teacher is not None
 
     @model_validator(mode="after")
-    def _order(self) -> Guided:
-        if self.burn_in + self.refine > 1:
-            raise ValueError("burn_in and refine together are more than the whole run")
+    def _second(self) -> Self:
+        if self.second_teacher is not None and not self.pool:
+            raise ValueError("second_teacher labels a pool, and pool is 0")
         return self

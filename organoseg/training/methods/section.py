@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
+from organoseg.distill.schedule import Schedule
+
 
 class Strict(BaseModel):
     """A part of a recipe: unknown keys are errors."""
@@ -18,6 +20,10 @@ class Section(Strict):
 
     #: Whether it learns from unlabelled images.
     needs_archive: ClassVar[bool] = False
+
+    def schedule(self, steps: int) -> Schedule:
+        """The stages of a run whose network takes ``steps``; here one, on labels."""
+        return Schedule.guided(steps)
 
     def first_classes(self, classes: tuple[int, ...]) -> tuple[int, ...]:
         """What a run's first networks tell apart, where the labels tell ``classes`` apart."""

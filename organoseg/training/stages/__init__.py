@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from organoseg.training.methods import ClassAgnostic, Guided, Supervised
+from organoseg.training.methods import ClassAgnostic, Guided, Mutual, Supervised
 from organoseg.training.setting import Setting
 from organoseg.training.stages.class_agnostic import ClassAgnosticStages
 from organoseg.training.stages.conductor import Conductor, Trained
 from organoseg.training.stages.guided import GuidedStages
+from organoseg.training.stages.mutual import MutualStages
 
 #: Who leads the run of a recipe's method.
 CONDUCTORS: dict[type, type[Conductor]] = {
     Supervised: Conductor,
     Guided: GuidedStages,
     ClassAgnostic: ClassAgnosticStages,
+    Mutual: MutualStages,
 }
 
 

@@ -97,9 +97,13 @@ class Conductor:
         """The network a run is for, as it stands: the student's running average where one is kept."""
         return self.setting.state.teacher
 
+    def averaged(self) -> nn.Module:
+        """What the student enters into as it trains; what a run is for is this, or a part of it."""
+        return self.outcome()
+
     def settle(self) -> None:
         """The last step's student enters its average: once, however often the end is resumed."""
-        state, outcome = self.setting.state, self.outcome()
+        state, outcome = self.setting.state, self.averaged()
         if not state.facts.finished and outcome is not state.student:
             alone = state.average is not None or not state.facts.student
             decay = self.rules.average_decay if alone else self.rules.decay

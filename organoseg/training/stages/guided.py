@@ -17,11 +17,10 @@ from organoseg.models.protocol import Segmenter, Target
 from organoseg.training import plan
 from organoseg.training.crops import Crops, feed_of
 from organoseg.training.feed import UnlabelledBatch
-from organoseg.training.methods import Guided
+from organoseg.training.methods import Guided, TeacherStudent
 from organoseg.training.pools import Pools
 from organoseg.training.setting import Setting
 from organoseg.training.stages.conductor import Conductor, NextLabelled
-from organoseg.training.state import State
 from organoseg.training.validation import average_precision_of
 
 MOST_POSTPONEMENTS = 3
@@ -30,14 +29,11 @@ MOST_POSTPONEMENTS = 3
 TOLERANCE, TOLERANCE_TRAINED = 0.05, 0.25
 
 
-class GuidedStages(Conductor):
-    """Teacher, burn-in, mutual stage, refinement."""
+class SwitchingStages(Conductor):
+    """Teacher, burn-in, mutual stage, refinement: of one student, or of what trains as one."""
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, method: TeacherStudent) -> None:
         super().__init__(setting)
-        method = setting.recipe.method
-        if not isinstance(method, Guided):
-            raise TypeError(f"{type(method).__name__} is not guided distillation")
         self.method = method
         self.pools = Pools(setting, method)
         first, end = self.schedule.teacher, self.schedule.start(Phase.REFINE)
@@ -72,25 +68,6 @@ class GuidedStages(Conductor):
             return True
         return False
 
-    def step(self, step: int, switching: bool, labelled: NextLabelled, descent: Descent) -> Report:
-        batches: list[UnlabelledBatch] = []
-
-        def unlabelled() -> tuple[torch.Tensor, torch.Tensor]:
-            batches.append(self._crops(step - self.schedule.teacher))
-            return self.moved(batches[-1].weak), self.moved(batches[-1].strong)
-
-        online = plan.labeller_of(self.setting.recipe, self.setting.state.facts.sharpness)
-
-        def label(teacher: Segmenter, weak: torch.Tensor) -> list[Target]:
-            known = batches[-1].targets
-            return known if known is not None else online(teacher, weak)
-
-        iteration = self._iteration(label, descent)
-        report = iteration(self.phase(step), switching, unlabelled, labelled)
-        if switching:
-            self.setting.state.average = None  # from here on the teacher is the student's average
-        return report
-
     def outcome(self) -> nn.Module:
         state = self.setting.state
         if state.average is not None:
@@ -105,21 +82,21 @@ class GuidedStages(Conductor):
 
     def _begin_student(self) -> None:
         method, state = self.method, self.setting.state
-        if method.teacher is not None:
-            take_teacher(state, method.teacher)
+        if method.has_teacher:
+            self._take_teachers()
         elif self.schedule.teacher:
             average_weights(state.teacher, state.student, self.rules.average_decay)
         state.begin_student(method.average)
         state.facts.student = True
-        if method.pool and method.burn_in_from == "pseudo_labels":
-            self.pools.label("burn_in", 0, state.teacher)
+        if method.pool and self.rules.burn_in_distils:
+            self._label("burn_in", 0, state.teacher)
 
     def _hand_over(self) -> None:
         """The student's average, teacher from this step on, labels a pool of its own, or every batch."""
         self._crops.drop()  # what reads ahead must not read while the pool is labelled
         state = self.setting.state
         if self.method.relabel:
-            self.pools.label("mutual", 1, state.average or state.student)
+            self._label("mutual", 1, state.average or state.student)
         else:
             state.facts.pool = None
 
@@ -149,12 +126,73 @@ class GuidedStages(Conductor):
             )
         return False
 
+    def _take_teachers(self) -> None:
+        """The trained models that the recipe names become the run's teachers."""
+        raise NotImplementedError
+
+    def _label(self, name: str, part: int, teacher: nn.Module) -> None:
+        """Label a part of the archive and make it the pool in use, under a name."""
+        self.pools.label(name, part, teacher)
+
     def _feed(self) -> Any:
         return feed_of(self.setting, self.method, self.pools.current())
 
 
-def take_teacher(state: State, folder: Path) -> None:
-    """A trained model becomes the run's teacher.
+class GuidedStages(SwitchingStages):
+    """The stages of guided distillation."""
+
+    def __init__(self, setting: Setting) -> None:
+        method = setting.recipe.method
+        if not isinstance(method, Guided):
+            raise TypeError(f"{type(method).__name__} is not guided distillation")
+        super().__init__(setting, method)
+        self.guided = method
+
+    def step(self, step: int, switching: bool, labelled: NextLabelled, descent: Descent) -> Report:
+        batches: list[UnlabelledBatch] = []
+
+        def unlabelled() -> tuple[torch.Tensor, torch.Tensor]:
+            batches.append(self._crops(step - self.schedule.teacher))
+            return self.moved(batches[-1].weak), self.moved(batches[-1].strong)
+
+        online = plan.labeller_of(self.setting.recipe, self.setting.state.facts.sharpness)
+
+        def label(teacher: Segmenter, weak: torch.Tensor) -> list[Target]:
+            known = batches[-1].targets
+            return known if known is not None else online(teacher, weak)
+
+        iteration = self._iteration(label, descent)
+        report = iteration(self.phase(step), switching, unlabelled, labelled)
+        if switching:
+            self.setting.state.average = None  # from here on the teacher is the student's average
+        return report
+
+    def _take_teachers(self) -> None:
+        if self.guided.teacher is not None:
+            state = self.setting.state
+            engine = state.recipe.model.engine
+            take_teacher(state.teacher, engine, state.classes, self.guided.teacher)
+
+    def _label(self, name: str, part: int, teacher: nn.Module) -> None:
+        folder = self.guided.second_teacher if part == 0 else None
+        self.pools.label(name, part, teacher, self._second(folder) if folder else None)
+
+    def _second(self, folder: Path) -> nn.Module:
+        """The teacher that is only asked, of whatever engine. DataError where it knows other classes."""
+        from organoseg.models.folder import load_module
+
+        module, description = load_module(folder)
+        if tuple(description.classes) != self.setting.state.classes:
+            raise DataError(
+                "the second teacher tells other classes apart than the labels do",
+                where=folder,
+                remedy="Give a model of the same classes, or leave method.second_teacher out.",
+            )
+        return module.to(self.setting.state.device)
+
+
+def take_teacher(teacher: nn.Module, engine: str, classes: tuple[int, ...], folder: Path) -> None:
+    """A trained model's weights become those of a teacher.
 
     Raises
     ------
@@ -165,10 +203,10 @@ def take_teacher(state: State, folder: Path) -> None:
 
     module, description = load_module(folder)
     fits = (
-        description.engine == state.recipe.model.engine
-        and tuple(description.classes) == state.classes
-        and _shapes(module) == _shapes(state.teacher)
-        and _layout(module) == _layout(state.teacher)
+        description.engine == engine
+        and tuple(description.classes) == classes
+        and _shapes(module) == _shapes(teacher)
+        and _layout(module) == _layout(teacher)
     )
     if not fits:
         raise DataError(
@@ -176,7 +214,7 @@ def take_teacher(state: State, folder: Path) -> None:
             where=folder,
             remedy="Write the engine and options of its model.yaml into the recipe's model section.",
         )
-    copy_weights(state.teacher, module.to(state.device))
+    copy_weights(teacher, module)
 
 
 def _shapes(module: nn.Module) -> dict[str, torch.Size]:
