@@ -10,11 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from organoseg.core import Instances
+from organoseg.core.soft_mask import SoftMask
 from organoseg.models.compact.decode import decode
 from organoseg.models.compact.encoder import Padding
 from organoseg.models.compact.loss import compact_losses, positives
-from organoseg.models.compact.network import LEVELS, CompactNetwork
+from organoseg.models.compact.layout import LEVELS
+from organoseg.models.compact.network import CompactNetwork
+from organoseg.models.imitation import Imitation
 from organoseg.models.protocol import Target
+from organoseg.models.soft import SoftInstances
 
 ENCODER_RATE = 0.3  # a pre-trained encoder moves slower than the fresh heads
 
@@ -50,6 +54,8 @@ class CompactSegmenter(nn.Module):
         self.nms = nms
         #: Set where a batch is computed in parts; see the protocol.
         self.normaliser: Callable[[Tensor], Tensor] | None = None
+        #: What soft masks of targets count; None: nothing.
+        self.imitation: Imitation | None = None
 
     @property
     def encoder(self) -> nn.Module:
@@ -67,9 +73,14 @@ class CompactSegmenter(nn.Module):
         return F.pad(pixels, (0, right, 0, bottom), mode="reflect" if reflect else "replicate")
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Weighted ``score``, ``dice`` and ``pixel`` terms of a batch (B, 1, H, W), H and W multiples of 32."""
+        """Weighted ``score``, ``dice`` and ``pixel`` terms of a batch (B, 1, H, W), H and W multiples of 32.
+
+        Where a teacher is imitated: ``zero_order`` and ``first_order`` too.
+        """
         pixels = pixels.contiguous(memory_format=torch.channels_last)
-        return compact_losses(self.network, pixels, targets, self.classes, self.normaliser)
+        return compact_losses(
+            self.network, pixels, targets, self.classes, self.normaliser, self.imitation
+        )
 
     def denominators(self, shape: tuple[int, int], targets: Sequence[Target]) -> Tensor:
         """What the losses of a batch of images of this shape are divided by, float32 (1,)."""
@@ -78,11 +89,22 @@ class CompactSegmenter(nn.Module):
     @torch.no_grad()
     def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
         """Instances of each image (B, 1, H, W) of any size, best score first."""
+        return [found for found, _ in self._decoded(pixels, score_threshold)]
+
+    @torch.no_grad()
+    def segment_soft(self, pixels: Tensor, score_threshold: float = 0.05) -> list[SoftInstances]:
+        """The same with soft masks."""
+        return [SoftInstances(*one) for one in self._decoded(pixels, score_threshold, softly=True)]
+
+    def _decoded(
+        self, pixels: Tensor, threshold: float, softly: bool = False
+    ) -> list[tuple[Instances, tuple[SoftMask, ...]]]:
         shape = (pixels.shape[2], pixels.shape[3])
         padded = self._pad(pixels).contiguous(memory_format=torch.channels_last)
         return decode(
-            self.network, padded, self.classes, shape, score_threshold, self.nms, self.max_instances
-        )
+            self.network, padded, self.classes, shape, threshold, self.nms, self.max_instances,
+            softly,
+        )  # fmt: skip
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Encoder slower than the heads; no decay on biases and normalisation."""

@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from organoseg.models.compact.assignment import Assignment, assign
-from organoseg.models.compact.network import LEVELS, CompactNetwork, draw_masks
+from organoseg.models.compact.layout import LEVELS
+from organoseg.models.compact.network import CompactNetwork, draw_masks
 from organoseg.models.protocol import Target
 
 SCORE_WEIGHT, DICE_WEIGHT, PIXEL_WEIGHT = 2.0, 2.0, 0.5
