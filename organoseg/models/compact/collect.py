@@ -8,6 +8,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from organoseg.core import Instances, Mask, vote
 from organoseg.core.soft_mask import SoftMask, dilated, mean_of
@@ -92,7 +93,7 @@ def _soft(window: Floats, top: int, left: int, mask: Mask, shape: tuple[int, int
     y0, x0 = max(y0, top), max(x0, left)
     y1, x1 = min(y1, top + window.shape[0]), min(x1, left + window.shape[1])
     part = window[y0 - top : y1 - top, x0 - left : x1 - left]
-    return SoftMask(y0, x0, 1 / (1 + np.exp(-part)))
+    return SoftMask(y0, x0, expit(part))
 
 
 def collect(

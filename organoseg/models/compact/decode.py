@@ -56,11 +56,12 @@ def decode(
     threshold: float,
     nms: float,
     most: int,
-    softly: bool = False,
-) -> list[tuple[Instances, tuple[SoftMask, ...]]]:
-    """Instances of each image of a batch, best first, and their soft masks where they are wanted.
+    soft: list[tuple[SoftMask, ...]] | None = None,
+) -> list[Instances]:
+    """Instances of each image of a batch, best first.
 
     score = sqrt(location's probability x mean mask probability); see :func:`collect` for duplicates.
+    ``soft``: takes the soft masks of each image, in the order of its instances.
     """
     scores, features, masks = network(pixels)
     found: list[list[Drawing]] = [[] for _ in range(pixels.shape[0])]
@@ -77,7 +78,11 @@ def decode(
         logits = draw_masks(masks[stride], parameters, image, row, column).float().cpu().numpy()
         whose, kind, sure = image.tolist(), label.tolist(), probability.tolist()
         places = row.tolist(), column.tolist()
-        for k, mask, inner, soft in drawings(logits, stride, *places, shape, _enlarged, softly):
+        softly = soft is not None
+        for k, mask, inner, its in drawings(logits, stride, *places, shape, _enlarged, softly):
             score = float(np.sqrt(sure[k] * inner))
-            found[whose[k]].append(Drawing(mask, score, classes[kind[k]], soft))
-    return [collect(items, shape, threshold, nms, most) for items in found]
+            found[whose[k]].append(Drawing(mask, score, classes[kind[k]], its))
+    whole = [collect(items, shape, threshold, nms, most) for items in found]
+    if soft is not None:
+        soft += [its for _, its in whole]
+    return [instances for instances, _ in whole]

@@ -89,22 +89,23 @@ class CompactSegmenter(nn.Module):
     @torch.no_grad()
     def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
         """Instances of each image (B, 1, H, W) of any size, best score first."""
-        return [found for found, _ in self._decoded(pixels, score_threshold)]
+        return self._decoded(pixels, score_threshold)
 
     @torch.no_grad()
     def segment_soft(self, pixels: Tensor, score_threshold: float = 0.05) -> list[SoftInstances]:
         """The same with soft masks."""
-        return [SoftInstances(*one) for one in self._decoded(pixels, score_threshold, softly=True)]
+        soft: list[tuple[SoftMask, ...]] = []
+        found = self._decoded(pixels, score_threshold, soft)
+        return [SoftInstances(*one) for one in zip(found, soft, strict=True)]
 
     def _decoded(
-        self, pixels: Tensor, threshold: float, softly: bool = False
-    ) -> list[tuple[Instances, tuple[SoftMask, ...]]]:
+        self, pixels: Tensor, threshold: float, soft: list[tuple[SoftMask, ...]] | None = None
+    ) -> list[Instances]:
         shape = (pixels.shape[2], pixels.shape[3])
         padded = self._pad(pixels).contiguous(memory_format=torch.channels_last)
         return decode(
-            self.network, padded, self.classes, shape, threshold, self.nms, self.max_instances,
-            softly,
-        )  # fmt: skip
+            self.network, padded, self.classes, shape, threshold, self.nms, self.max_instances, soft
+        )
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:
         """Encoder slower than the heads; no decay on biases and normalisation."""
