@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from organoseg.core import DataError, UsageError, atomic_write, file_hash, write_text
 from organoseg.models.protocol import AbsentPart
-from organoseg.models.registry import build_engine
+
+if TYPE_CHECKING:
+    import torch
 
 DESCRIPTION, WEIGHTS, CARD = "model.yaml", "weights.safetensors", "README.md"
 
@@ -133,6 +134,8 @@ def load_module(folder: Path) -> tuple[torch.nn.Module, ModelDescription]:
     """
     from safetensors.torch import load_file
 
+    from organoseg.models.registry import build_engine
+
     description = read_description(folder)
     path = folder / WEIGHTS
     if not path.is_file() or file_hash(path) != description.weights_sha256:
@@ -159,3 +162,20 @@ def load_module(folder: Path) -> tuple[torch.nn.Module, ModelDescription]:
         raise DataError(f"the weights do not fit the engine: {error}", where=path) from error
     module.eval()
     return module, description
+
+
+def load_predictor(path: Path) -> tuple[Any, ModelDescription]:
+    """What predicts: the engine of a model folder, or that of an exported ``.onnx`` file.
+
+    Raises
+    ------
+    DataError, UsageError
+        As `load_module` and :func:`organoseg.models.export.onnx_engine.load_onnx`.
+    """
+    from organoseg.models.export.onnx_file import is_onnx
+
+    if is_onnx(path) and not path.is_dir():
+        from organoseg.models.export.onnx_engine import load_onnx
+
+        return load_onnx(path)
+    return load_module(path)
