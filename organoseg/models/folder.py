@@ -162,20 +162,3 @@ def load_module(folder: Path) -> tuple[torch.nn.Module, ModelDescription]:
         raise DataError(f"the weights do not fit the engine: {error}", where=path) from error
     module.eval()
     return module, description
-
-
-def load_predictor(path: Path) -> tuple[Any, ModelDescription]:
-    """What predicts: the engine of a model folder, or that of an exported ``.onnx`` file.
-
-    Raises
-    ------
-    DataError, UsageError
-        As `load_module` and :func:`organoseg.models.export.onnx_engine.load_onnx`.
-    """
-    from organoseg.models.export.onnx_file import is_onnx
-
-    if is_onnx(path) and not path.is_dir():
-        from organoseg.models.export.onnx_engine import load_onnx
-
-        return load_onnx(path)
-    return load_module(path)

@@ -26,7 +26,7 @@ REMEDY = "Export the model again: organoseg model export MODEL --onnx OUT.onnx"
 
 def is_onnx(path: Path) -> bool:
     """Whether this is to be read as an exported model."""
-    return path.suffix.lower() == SUFFIX
+    return path.suffix.lower() == SUFFIX and not path.is_dir()
 
 
 def onnxruntime() -> Any:

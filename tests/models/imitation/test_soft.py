@@ -99,7 +99,7 @@ def test_what_is_no_probability_is_refused(value: float) -> None:
 
 def test_compact_says_softly_what_it_says() -> None:
     model = engine()
-    pixels = torch.randn(2, 1, 96, 80, generator=torch.Generator().manual_seed(2))
+    pixels = torch.randn(1, 1, 64, 80, generator=torch.Generator().manual_seed(2))
     hard, soft = model.segment(pixels, 0.3), model.segment_soft(pixels, 0.3)
     assert sum(map(len, hard)) > 0
     alike = []
@@ -217,16 +217,16 @@ def test_a_student_takes_up_what_its_teacher_says() -> None:
     pixels, target = taught(score=0.9)
     model = engine().train()
     model.imitation = Imitation(1.0, 5.0)
-    optimiser = torch.optim.Adam(model.parameters(), 2e-3)
+    optimiser = torch.optim.Adam(model.parameters(), 4e-3)
     course = []
-    for _ in range(25):
+    for _ in range(10):
         optimiser.zero_grad()
         terms = model.losses(pixels, [target])
         imitated = terms["zero_order"] + terms["first_order"]
         imitated.backward()
         optimiser.step()
         course.append(imitated.item())
-    assert course[-1] < 0.3 * course[0]
+    assert course[-1] < 0.6 * course[0]
 
 
 def test_parts_of_a_batch_add_up() -> None:
