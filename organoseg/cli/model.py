@@ -62,8 +62,8 @@ def _add_export(actions: Any) -> None:
     made = actions.add_parser(
         "export",
         help="write a compact model as one ONNX file",
-        description="Write a model of the engine compact as one ONNX file. `organoseg predict --model OUT.onnx` runs it "
-        "with onnxruntime on the processor, without torch, to the same organoids.",
+        description="Write a model of the engine compact as one ONNX file. `organoseg predict --model OUT.onnx` runs "
+        "it with onnxruntime on the processor, without torch, to the same organoids.",
         epilog="example: organoseg model export runs/first/model --onnx organoids.onnx",
         parents=[verbosity_options()],
     )

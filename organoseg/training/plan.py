@@ -7,7 +7,7 @@ import math
 from organoseg.distill.iteration import Rules
 from organoseg.distill.labeller import Labeller, LabelsBatches, QueryLabeller
 from organoseg.distill.pseudo_labels import OrganoidFilter, PaperFilter, PseudoLabelFilter
-from organoseg.distill.schedule import Schedule
+from organoseg.distill.schedule import Phase, Schedule
 from organoseg.distill.views import (
     PAPER_STRONG,
     STRONG,
@@ -18,13 +18,16 @@ from organoseg.distill.views import (
     SsdJitter,
 )
 from organoseg.distill.weights import decay_of_half_life
-from organoseg.training.methods import FromArchive, Guided
+from organoseg.training.methods import FastStudent, FromArchive, Guided
 from organoseg.training.recipe import Recipe
 
 
 def schedule_of(recipe: Recipe) -> Schedule:
     """Steps of each stage."""
     steps, method = recipe.training.steps, recipe.method
+    if isinstance(method, FastStudent):
+        refine = round(steps * method.refine)
+        return Schedule(((Phase.IMITATION, steps - refine), (Phase.REFINE, refine)))
     if not isinstance(method, Guided):
         return Schedule.guided(steps)
     teacher = 0 if method.teacher else method.teacher_steps or steps

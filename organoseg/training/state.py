@@ -31,6 +31,7 @@ class Facts:
     pool: str | None = None  # name of the pseudo-labels in use
     sharpness: float | None = None  # of the pool in use, where it was calibrated
     expected: float | None = None  # organoids per px that the first teacher expects
+    teacher: str | None = None  # identity of a fixed teacher that is no part of the checkpoint
     best: float = -1.0
     finished: bool = False  # the last step's student has entered its average
     notes: list[str] = field(default_factory=list)

@@ -96,7 +96,8 @@ def test_answers_are_equal(made: tuple[Path, Path], pixels: torch.Tensor) -> Non
     wanted, found = engine.segment(pixels, 0.4), exported.segment(pixels.numpy(), 0.4)
     assert sum(map(len, wanted)) > 4
     for one, other in zip(wanted, found, strict=True):
-        assert len(one) == len(other) and one.shape == other.shape
+        assert len(one) == len(other)
+        assert one.shape == other.shape
         np.testing.assert_allclose(one.scores, other.scores, atol=1e-3)
         assert one.classes.tolist() == other.classes.tolist()
         assert (np.diag(one.iou(other)) > 0.999).all()

@@ -13,8 +13,8 @@ from organoseg.core import Instances
 from organoseg.core.soft_mask import SoftMask
 from organoseg.models.compact.decode import decode
 from organoseg.models.compact.encoder import Padding
-from organoseg.models.compact.loss import compact_losses, positives
 from organoseg.models.compact.layout import LEVELS
+from organoseg.models.compact.loss import compact_losses, positives
 from organoseg.models.compact.network import CompactNetwork
 from organoseg.models.imitation import Imitation
 from organoseg.models.protocol import Target

@@ -12,8 +12,8 @@ from organoseg.core import DataError, Instances
 from organoseg.models.compact.arrays import decode_arrays, padded
 from organoseg.models.compact.collect import Floats
 from organoseg.models.compact.layout import DYNAMIC_PARAMETERS, FINER, LEVELS, MASK_CHANNELS
-from organoseg.models.folder import ModelDescription
 from organoseg.models.export.onnx_file import REMEDY, read_onnx
+from organoseg.models.folder import ModelDescription
 
 INPUT = "pixels"
 OUTPUTS = tuple(f"{part}{s}" for s in LEVELS for part in ("score", "controller", "mask"))

@@ -63,6 +63,8 @@ def open_session(data: bytes, path: Path) -> Any:
     runtime = onnxruntime()
     options = runtime.SessionOptions()
     options.log_severity_level = 4
+    # Idle threads that spin take what reading, drawing and other processes need.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     threads = os.environ.get("OMP_NUM_THREADS", "")
     if threads.isdigit():
         options.intra_op_num_threads = int(threads)

@@ -49,7 +49,9 @@ class _Graph:
         self.constants: dict[str, Any] = {}
 
     def op(self, kind: str, inputs: list[str], name: str, **attributes: Any) -> str:
-        node = self._onnx.helper.make_node(kind, inputs, [name], name=f"{kind}:{name}", **attributes)
+        node = self._onnx.helper.make_node(
+            kind, inputs, [name], name=f"{kind}:{name}", **attributes
+        )
         self.nodes.append(node)
         return name
 

@@ -105,7 +105,6 @@ def write_int8(folder: Path, out: Path, images: Sequence[Floats]) -> ModelDescri
         quantize_static,
     )
 
-
     if not images:
         raise UsageError("int8 needs images to calibrate with", remedy="Give --calibrate IMAGES.")
     engine, description = exported(folder)

@@ -6,17 +6,19 @@ from typing import Annotated
 
 from pydantic import Field
 
+from organoseg.training.methods.fast_student import FastStudent
 from organoseg.training.methods.from_archive import FromArchive
 from organoseg.training.methods.guided import PAPER_TRAINING, PAPER_VIEWS, Guided
 from organoseg.training.methods.section import Section, Strict
 from organoseg.training.methods.supervised import Supervised
 
 #: What ``method.name`` may say. A new method is a section here and a conductor in ``training.stages``.
-Method = Annotated[Supervised | Guided, Field(discriminator="name")]
+Method = Annotated[Supervised | Guided | FastStudent, Field(discriminator="name")]
 
 __all__ = [
     "PAPER_TRAINING",
     "PAPER_VIEWS",
+    "FastStudent",
     "FromArchive",
     "Guided",
     "Method",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from organoseg.training.methods import Guided, Supervised
+from organoseg.training.methods import FastStudent, Guided, Supervised
 from organoseg.training.setting import Setting
 from organoseg.training.stages.conductor import Conductor, Trained
+from organoseg.training.stages.fast_student import FastStudentStages
 from organoseg.training.stages.guided import GuidedStages
 
 #: Who leads the run of a recipe's method.
-CONDUCTORS: dict[type, type[Conductor]] = {Supervised: Conductor, Guided: GuidedStages}
+CONDUCTORS: dict[type, type[Conductor]] = {
+    Supervised: Conductor,
+    Guided: GuidedStages,
+    FastStudent: FastStudentStages,
+}
 
 
 def conductor_of(setting: Setting) -> Conductor:

@@ -181,9 +181,11 @@ def test_without_imitation_nothing_changes() -> None:
     both = model.losses(pixels, [target])
     for name, value in plain.items():
         assert torch.equal(value, both[name])
-    assert both["zero_order"] > 0 and both["first_order"] > 0
+    assert both["zero_order"] > 0
+    assert both["first_order"] > 0
     nobody = model.losses(pixels, [replace(target, soft=(None,))])
-    assert nobody["zero_order"] == 0 and nobody["first_order"] == 0
+    assert nobody["zero_order"] == 0
+    assert nobody["first_order"] == 0
 
 
 def test_the_terms_are_the_losses_at_the_positive_locations() -> None:
