@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,10 +80,6 @@ class _Images:
         return None if image is None else {INPUT: image}
 
 
-#: The last layers stay in floating point: an error of theirs is an error of a score or a mask, and they cost little.
-EXACT = OUTPUTS
-
-
 def write_int8(folder: Path, out: Path, images: Sequence[Floats]) -> ModelDescription:
     """Write the model of a folder with 8-bit weights and activations (static quantisation, QDQ).
 
@@ -96,8 +94,19 @@ def write_int8(folder: Path, out: Path, images: Sequence[Floats]) -> ModelDescri
     AbsentPart, DataError, UsageError
         As `write_onnx`.
     """
-    onnx = onnx_package()
+    onnx_package()
     onnxruntime()
+    if not images:
+        raise UsageError("int8 needs images to calibrate with", remedy="Give --calibrate IMAGES.")
+    engine, description = exported(folder)
+    small = _quantised(network_proto(engine.network), images)
+    write_bytes(out, _described(small, description, ENGINE_INT8))
+    return read_onnx(out)[1]
+
+
+def _quantised(proto: Any, images: Sequence[Floats]) -> Any:
+    """The same network in 8 bits."""
+    onnx = onnx_package()
     from onnxruntime.quantization import (
         CalibrationMethod,
         QuantFormat,
@@ -105,26 +114,34 @@ def write_int8(folder: Path, out: Path, images: Sequence[Floats]) -> ModelDescri
         quantize_static,
     )
 
-    if not images:
-        raise UsageError("int8 needs images to calibrate with", remedy="Give --calibrate IMAGES.")
-    engine, description = exported(folder)
-    proto = network_proto(engine.network)
-    exact = [node.name for node in proto.graph.node if set(node.output) & set(EXACT)]
+    # The last layers stay as they are: an error of theirs is one of a score or a mask, and they cost little.
+    last = [node.name for node in proto.graph.node if set(node.output) & set(OUTPUTS)]
     shaped = (padded(np.ascontiguousarray(i, np.float32)[None, None]) for i in images)
-    with tempfile.TemporaryDirectory() as made, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        source, target = Path(made) / "float.onnx", Path(made) / "int8.onnx"
-        onnx.save(proto, str(source))
+    with tempfile.TemporaryDirectory() as made, _quiet():
+        source, target = str(Path(made) / "float.onnx"), str(Path(made) / "int8.onnx")
+        onnx.save(proto, source)
         quantize_static(
-            str(source),
-            str(target),
+            source,
+            target,
             _Images(iter(shaped)),
             quant_format=QuantFormat.QDQ,
             activation_type=QuantType.QUInt8,
             weight_type=QuantType.QInt8,
             per_channel=True,
-            nodes_to_exclude=exact,
+            nodes_to_exclude=last,
             calibrate_method=CalibrationMethod.MinMax,
         )
-        write_bytes(out, _described(onnx.load(str(target)), description, ENGINE_INT8))
-    return read_onnx(out)[1]
+        return onnx.load(target)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without warnings of constants that have no channels, and of a preparation that would change nothing."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
