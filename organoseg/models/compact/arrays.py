@@ -41,8 +41,7 @@ def _spread(cell: int) -> Floats:
 def enlarged(windows: Floats, cell: int) -> Floats:
     """See :class:`organoseg.models.compact.collect.Enlarge`."""
     table = _spread(cell)
-    found: Floats = table @ windows @ table.T
-    return found
+    return np.asarray(table @ windows @ table.T, np.float32)
 
 
 def draw(
