@@ -1,4 +1,4 @@
-"""`organoseg model`: model folders made of what other programs trained."""
+"""`organoseg model`: models taken in from other programs, and given to machines without torch."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the verb, its action and its options."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "model",
-        help="make a model folder of a detectron2 checkpoint",
-        description="Model folders made of what other programs trained.",
+        help="take in a detectron2 checkpoint, or export a model to ONNX",
+        description="Model folders made of what other programs trained, and models for machines without torch.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
     made = actions.add_parser(
@@ -54,7 +54,31 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="read a checkpoint that only Python's pickle can read; it may run any code",
     )  # fmt: skip
     made.set_defaults(run_action=run_import)
+    _add_export(actions)
     return parser
+
+
+def _add_export(actions: Any) -> None:
+    made = actions.add_parser(
+        "export",
+        help="write a compact model as one ONNX file",
+        description="Write a model of the engine compact as one ONNX file. `organoseg predict --model OUT.onnx` runs "
+        "it with onnxruntime on the processor, without torch, to the same organoids.",
+        epilog="example: organoseg model export runs/first/model --onnx organoids.onnx",
+        parents=[verbosity_options()],
+    )
+    made.add_argument("model", type=Path, metavar="MODEL", help="a model folder")
+    made.add_argument("--onnx", type=Path, required=True, metavar="OUT.onnx")
+    made.add_argument(
+        "--int8", action="store_true",
+        help="8-bit weights and activations: a third of the size, and faster on most processors, at a small loss "
+        "that is measured on the images of --calibrate",
+    )  # fmt: skip
+    made.add_argument(
+        "--calibrate", type=Path, nargs="+", metavar="IMAGES",
+        help="for --int8: images, or folders of images, like those to be segmented; 30 are plenty",
+    )  # fmt: skip
+    made.set_defaults(run_action=run_export)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -73,4 +97,32 @@ def run_import(args: argparse.Namespace) -> int:
     )  # fmt: skip
     print(f"{args.out}: {description.identity}, classes {', '.join(description.classes.values())}")
     print(f"Use: organoseg predict IMAGES --model {args.out} --out RESULTS")
+    return 0
+
+
+def run_export(args: argparse.Namespace) -> int:
+    """Write the file and say how it is used."""
+    from organoseg.core import UsageError
+
+    if args.onnx.suffix.lower() != ".onnx":
+        raise UsageError(
+            "an exported model is known by its ending", where=args.onnx, remedy="End it in .onnx."
+        )
+    if args.int8 != bool(args.calibrate):
+        raise UsageError(
+            "--int8 and --calibrate belong together: the ranges of 8-bit numbers are taken from images",
+            remedy="Give both, or neither.",
+        )
+    if args.int8:
+        from organoseg.inference.int8 import export_int8
+
+        description, agreement = export_int8(args.model, args.onnx, args.calibrate)
+        print(agreement)
+    else:
+        from organoseg.models.export.onnx_write import write_onnx
+
+        description = write_onnx(args.model, args.onnx)
+    size = args.onnx.stat().st_size / 1e6
+    print(f"{args.onnx}: {description.identity}, {size:.1f} MB")
+    print(f"Use: organoseg predict IMAGES --model {args.onnx} --out RESULTS")
     return 0

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from organoseg.core import Image, Instances, UsageError
 from organoseg.inference.image import Look, segment_images
 from organoseg.io import read_image
-from organoseg.models.ensemble import Thorough
+from organoseg.models.export.onnx_engine import load_onnx
+from organoseg.models.export.onnx_file import is_onnx
 from organoseg.models.folder import ModelDescription, load_module
-from organoseg.models.precision import use_bf16
 from organoseg.models.protocol import CappedResultWarning
+
+if TYPE_CHECKING:
+    import torch
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -28,6 +31,8 @@ def choose_device(name: str | None) -> torch.device:
     UsageError
         It is unknown or absent.
     """
+    import torch
+
     if name in (None, "auto"):
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -62,7 +67,7 @@ class Model:
 
     module: Any
     description: ModelDescription
-    device: torch.device
+    device: Any
     bf16: bool = False
     thorough: bool = False
 
@@ -98,12 +103,17 @@ class Model:
     ) -> list[tuple[Instances, tuple[str, ...]]]:
         """The same of several images, ``look.batch`` of one size at once."""
         threshold = self.score_threshold if score_threshold is None else score_threshold
-        looks = Thorough(self.module) if self.thorough else self.module
+        looks = self.module
         zooms = [self._zoom(image) for image in images]
-        with (
-            torch.autocast(self.device.type, torch.bfloat16, enabled=self.bf16),
-            warnings.catch_warnings(record=True) as caught,
-        ):
+        with ExitStack() as around, warnings.catch_warnings(record=True) as caught:
+            if self.thorough:
+                from organoseg.models.ensemble import Thorough
+
+                looks = Thorough(self.module)
+            if self.bf16:
+                import torch
+
+                around.enter_context(torch.autocast(self.device.type, torch.bfloat16))
             warnings.simplefilter("always")
             found = segment_images(
                 looks, images, threshold, self.device, look, [zoom for zoom, _ in zooms]
@@ -178,7 +188,9 @@ def load_model(
     precision: str = "auto",
     thorough: bool = False,
 ) -> Model:
-    """The model in a folder that ``organoseg train`` wrote.
+    """The model in a folder that ``organoseg train`` wrote, or in an ``.onnx`` file of ``organoseg model export``.
+
+    A model in an ONNX file runs on the processor, without torch.
 
     Parameters
     ----------
@@ -196,9 +208,25 @@ def load_model(
     UsageError
         The device or the precision cannot be used.
     """
+    path = Path(folder)
+    if is_onnx(path):
+        processor = _processor(device, precision)
+        return Model(*load_onnx(path), processor, False, thorough)
+    from organoseg.models.precision import use_bf16
+
     chosen = choose_device(device)
-    module, description = load_module(Path(folder))
+    module, description = load_module(path)
     return Model(module.to(chosen), description, chosen, use_bf16(precision, chosen), thorough)
+
+
+def _processor(device: str | None, precision: str) -> str:
+    """The one device of an exported model. UsageError where another one, or another format, was asked for."""
+    if device not in (None, "auto", "cpu") or precision not in ("auto", "fp32"):
+        raise UsageError(
+            f"a model in an ONNX file runs on the processor as it was exported, not on {device or 'it'} in {precision}",
+            remedy="Leave out --device and --precision, or give the model's folder.",
+        )
+    return "cpu"
 
 
 def predict(

@@ -6,17 +6,18 @@ import math
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.nn import functional as F
 
 from organoseg.core import Image, Instances, UsageError, normalised
 from organoseg.models.protocol import CappedResultWarning, capacity_of, capacity_option
 from organoseg.models.stitch import stitch
 from organoseg.models.tiles import STRIDE, Window, windows
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclass(frozen=True)
@@ -113,15 +114,24 @@ def _seen(
     for places in alike.values():
         for start in range(0, len(places), batch):
             some = places[start : start + batch]
-            pixels = np.stack([planes[p][parts[p][n].slices] for p, n in some])
-            tensor = torch.from_numpy(pixels)[:, None].to(device)
-            found.update(zip(some, module.segment(tensor, threshold), strict=True))
+            pixels = np.stack([planes[p][parts[p][n].slices] for p, n in some])[:, None]
+            taken = pixels if getattr(module, "takes_arrays", False) else _tensor(pixels, device)
+            found.update(zip(some, module.segment(taken, threshold), strict=True))
     return [[found[p, n] for n in range(len(tiles))] for p, tiles in enumerate(parts)]
+
+
+def _tensor(pixels: NDArray[np.float32], device: torch.device) -> torch.Tensor:
+    import torch  # here, because an exported model predicts without it
+
+    return torch.from_numpy(pixels).to(device)
 
 
 def _zoomed(pixels: NDArray[np.float32], zoom: float) -> NDArray[np.float32]:
     if math.isclose(zoom, 1.0, rel_tol=0.02):
         return pixels
+    import torch
+    from torch.nn import functional as F
+
     size = [max(round(side * zoom), 1) for side in pixels.shape]
     found: NDArray[np.float32] = F.interpolate(
         torch.from_numpy(pixels)[None, None],

@@ -6,6 +6,7 @@ after all its pictures. A run that is killed at any moment and begun again does 
 
 from __future__ import annotations
 
+import os
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ from organoseg.inference.result import Result
 from organoseg.inference.settings import PredictSettings
 from organoseg.inference.writers import Writer, facts_of, parse_writers, thumbnail
 from organoseg.io import read_instances, write_instances
+from organoseg.models.export.onnx_file import is_onnx
 
 #: Threads that read and that write; pictures that wait for the network and for the disk.
 READERS, WRITERS, AHEAD, BEHIND = 2, 4, 4, 8
@@ -88,9 +90,12 @@ class _Progress:
 def model_of(work: Work) -> Model:
     """The run's model, loaded once a process. Errors as `load_model`."""
     if work.threads is not None:
-        import torch
+        if is_onnx(work.model):
+            os.environ["OMP_NUM_THREADS"] = str(work.threads)  # what the session asks for
+        else:
+            import torch
 
-        torch.set_num_threads(work.threads)
+            torch.set_num_threads(work.threads)
     return load_model(work.model, work.device, work.precision, work.settings.thorough)
 
 

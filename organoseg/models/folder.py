@@ -6,15 +6,16 @@ import hashlib
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from organoseg.core import DataError, UsageError, atomic_write, file_hash, write_text
 from organoseg.models.protocol import AbsentPart
-from organoseg.models.registry import build_engine
+
+if TYPE_CHECKING:
+    import torch
 
 DESCRIPTION, WEIGHTS, CARD = "model.yaml", "weights.safetensors", "README.md"
 
@@ -132,6 +133,8 @@ def load_module(folder: Path) -> tuple[torch.nn.Module, ModelDescription]:
         The engine is unknown here.
     """
     from safetensors.torch import load_file
+
+    from organoseg.models.registry import build_engine
 
     description = read_description(folder)
     path = folder / WEIGHTS

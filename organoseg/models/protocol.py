@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import DataError, Instances, UsageError
+from organoseg.core.soft_mask import SoftMask
 
 if TYPE_CHECKING:
     import torch
@@ -61,6 +62,9 @@ class Target:
     pseudo
         Whether a teacher made it and not a person. Engines that learn boxes apart from masks do not learn them
         from a teacher, whose boxes carry no sign of how good they are.
+    soft
+        For each instance the soft mask of a teacher that is imitated, or None where that teacher does not see it.
+        None for the whole where nobody is imitated.
     """
 
     instances: Instances
@@ -70,6 +74,7 @@ class Target:
     background_weight: float = 1.0
     stride: int = 1
     pseudo: bool = False
+    soft: tuple[SoftMask | None, ...] | None = None
 
     def __post_init__(self) -> None:
         if self.stride < 1:
@@ -80,6 +85,8 @@ class Target:
                 raise DataError(
                     f"Target.{name} has shape {getattr(self, name).shape}, expected ({n},)"
                 )
+        if self.soft is not None and len(self.soft) != n:
+            raise DataError(f"Target.soft has {len(self.soft)} entries, expected {n}")
 
     @classmethod
     def labelled(cls, instances: Instances) -> Target:
@@ -144,6 +151,8 @@ class Segmenter(Protocol):
     - ``train_on(side)``: be told the side (px) of the training crops before training begins.
     - ``spread``, a `FeatureSpread` that a method sets: losses then are those of features that vary as it says. With it
       comes ``spread_over``, (C, D): how many classes, with "nothing", and how many features.
+    - ``imitation``, an :class:`~organoseg.models.imitation.Imitation` that a loop sets: what the soft masks of targets
+      count, beside the ordinary losses. An engine without it cannot learn from them.
     - ``capacity_option``, the name of the option that bounds ``max_instances``, which is its name too where absent.
     - ``class_tensors``, from names of ``state_dict`` to how the tensor goes by class. "score": it tells classes apart;
       its rows are the classes', then those common to all. "place": boxes or masks of each class, all rows of a class

@@ -186,6 +186,7 @@ class Recipe(Strict):
         steps = training.get("steps", DEFAULT_STEPS)
         pools = method.get("name", "supervised") != "supervised"
         pools = pools and "pool" not in method and not paper
+        pools = pools and method.get("name") != "fast_student"  # labels every batch
         if pools and isinstance(steps, int):
             method = {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}
         if training.get("batch") == "auto":

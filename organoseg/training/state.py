@@ -35,6 +35,7 @@ class Facts:
     pool: str | None = None  # name of the pseudo-labels in use
     sharpness: float | None = None  # of the pool in use, where it was calibrated
     expected: float | None = None  # organoids per px that the first teacher expects
+    teacher: str | None = None  # identity of a fixed teacher that is no part of the checkpoint
     best: float = -1.0
     chosen: str | None = None  # of a pair, the member that is the run's model
     finished: bool = False  # the last step's student has entered its average

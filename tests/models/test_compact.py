@@ -12,15 +12,15 @@ from organoseg.core import Instances, Mask
 from organoseg.models.compact.assignment import _window_target, assign, levels_of, middle_of
 from organoseg.models.compact.decode import decode
 from organoseg.models.compact.engine import CompactSegmenter
-from organoseg.models.compact.network import (
+from organoseg.models.compact.layout import (
     DYNAMIC_PARAMETERS,
     FINER,
     HIDDEN,
     LEVELS,
     MASK_CHANNELS,
     WINDOW,
-    draw_masks,
 )
+from organoseg.models.compact.network import draw_masks
 from organoseg.models.protocol import Target
 
 Bits = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from typing import Any
 
 #: Packages that can change a result.
 _PACKAGES = (
-    "torch", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs", "zarr", "bioio",
+    "torch", "onnxruntime", "numpy", "scipy", "scikit-image", "pillow", "tifffile", "imagecodecs", "zarr", "bioio",
 )  # fmt: skip
 
 

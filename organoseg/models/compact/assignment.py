@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import Mask
-from organoseg.models.compact.network import FINER, LEVELS, WINDOW
+from organoseg.models.compact.layout import FINER, LEVELS, WINDOW
 from organoseg.models.protocol import Target
 
 #: Organoid sizes (square root of the area, px) a level answers for. Ranges overlap, so that an organoid near a
@@ -38,6 +39,8 @@ class Assignment:
         float32 (K, 64, 64) in [0, 1]: share of each window cell that the organoid covers.
     inside
         float32 (K, 64, 64): 1 where the cell lies inside the image.
+    owner
+        For each positive location the image and the instance of its target.
     """
 
     known: NDArray[np.float32]
@@ -49,6 +52,7 @@ class Assignment:
     confidence: NDArray[np.float32]
     masks: NDArray[np.float32]
     inside: NDArray[np.float32]
+    owner: tuple[tuple[int, int], ...] = ()
 
 
 def middle_of(mask: Mask) -> tuple[float, float]:
@@ -62,17 +66,27 @@ def middle_of(mask: Mask) -> tuple[float, float]:
 
 
 def _window_target(mask: Mask, row: int, column: int, stride: int) -> NDArray[np.float32]:
+    return window_mean(mask.bits, mask.y, mask.x, row, column, stride)
+
+
+def window_mean(
+    values: NDArray[Any], y: int, x: int, row: int, column: int, stride: int
+) -> NDArray[np.float32]:
+    """Mean over each cell of a location's window, float32 (64, 64), of ``values`` (h, w) with their corner at (y, x).
+
+    Around them is 0.
+    """
     cell = stride // FINER
     side = WINDOW * cell
     top = row * stride + stride // 2 - side // 2
     left = column * stride + stride // 2 - side // 2
     canvas = np.zeros((side, side), np.float32)
-    y0, x0 = max(mask.y - top, 0), max(mask.x - left, 0)
-    y1 = min(mask.y - top + mask.bits.shape[0], side)
-    x1 = min(mask.x - left + mask.bits.shape[1], side)
+    y0, x0 = max(y - top, 0), max(x - left, 0)
+    y1 = min(y - top + values.shape[0], side)
+    x1 = min(x - left + values.shape[1], side)
     if y1 > y0 and x1 > x0:
-        oy, ox = top - mask.y, left - mask.x
-        canvas[y0:y1, x0:x1] = mask.bits[y0 + oy : y1 + oy, x0 + ox : x1 + ox]
+        oy, ox = top - y, left - x
+        canvas[y0:y1, x0:x1] = values[y0 + oy : y1 + oy, x0 + ox : x1 + ox]
     # The mean over cell x cell blocks, as strided sums: ten times as fast as reshaping, and exact for 0 and 1.
     total = np.zeros((WINDOW, WINDOW), np.float32)
     for i in range(cell):
@@ -136,6 +150,7 @@ def assign(
     low, high = SIZES[stride]
     found: list[tuple[int, int, int, int, float, float]] = []
     masks, inside = [], []
+    owners: list[tuple[int, int]] = []
     channel = {c: i for i, c in enumerate(classes)}
     for b, target in enumerate(targets):
         known[b] = target.background_weight
@@ -157,6 +172,7 @@ def assign(
             known[b, row, column] = 1
             found.append((b, row, column, channel[int(target.instances.classes[i])], weight,
                           float(target.confidence[i])))  # fmt: skip
+            owners.append((b, i))
             masks.append(_window_target(target.instances.masks[i], row, column, stride))
             inside.append(_window_inside(row, column, stride, shape))
     table = np.array(found, np.float64).reshape(-1, 6)
@@ -168,6 +184,7 @@ def assign(
         weight=table[:, 4].astype(np.float32), confidence=table[:, 5].astype(np.float32),
         masks=np.stack(masks) if masks else empty,
         inside=np.stack(inside) if inside else empty,
+        owner=tuple(owners),
     )  # fmt: skip
 
 

@@ -10,11 +10,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from organoseg.core import Instances
+from organoseg.core.soft_mask import SoftMask
 from organoseg.models.compact.decode import decode
 from organoseg.models.compact.encoder import Padding
+from organoseg.models.compact.layout import LEVELS
 from organoseg.models.compact.loss import compact_losses, positives
-from organoseg.models.compact.network import LEVELS, CompactNetwork
+from organoseg.models.compact.network import CompactNetwork
+from organoseg.models.imitation import Imitation
 from organoseg.models.protocol import FeatureSpread, Target
+from organoseg.models.soft import SoftInstances
 
 ENCODER_RATE = 0.3  # a pre-trained encoder moves slower than the fresh heads
 
@@ -52,6 +56,8 @@ class CompactSegmenter(nn.Module):
         self.normaliser: Callable[[Tensor], Tensor] | None = None
         #: Set by methods that vary features; see the protocol.
         self.spread: FeatureSpread | None = None
+        #: What soft masks of targets count; None: nothing.
+        self.imitation: Imitation | None = None
 
     @property
     def class_tensors(self) -> dict[str, str]:
@@ -79,10 +85,19 @@ class CompactSegmenter(nn.Module):
         return F.pad(pixels, (0, right, 0, bottom), mode="reflect" if reflect else "replicate")
 
     def losses(self, pixels: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Weighted ``score``, ``dice`` and ``pixel`` terms of a batch (B, 1, H, W), H and W multiples of 32."""
+        """Weighted ``score``, ``dice`` and ``pixel`` terms of a batch (B, 1, H, W), H and W multiples of 32.
+
+        Where a teacher is imitated: ``zero_order`` and ``first_order`` too.
+        """
         pixels = pixels.contiguous(memory_format=torch.channels_last)
         return compact_losses(
-            self.network, pixels, targets, self.classes, self.normaliser, self.spread
+            self.network,
+            pixels,
+            targets,
+            self.classes,
+            self.normaliser,
+            self.spread,
+            self.imitation,
         )
 
     def denominators(self, shape: tuple[int, int], targets: Sequence[Target]) -> Tensor:
@@ -92,10 +107,22 @@ class CompactSegmenter(nn.Module):
     @torch.no_grad()
     def segment(self, pixels: Tensor, score_threshold: float = 0.05) -> list[Instances]:
         """Instances of each image (B, 1, H, W) of any size, best score first."""
+        return self._decoded(pixels, score_threshold)
+
+    @torch.no_grad()
+    def segment_soft(self, pixels: Tensor, score_threshold: float = 0.05) -> list[SoftInstances]:
+        """The same with soft masks."""
+        soft: list[tuple[SoftMask, ...]] = []
+        found = self._decoded(pixels, score_threshold, soft)
+        return [SoftInstances(*one) for one in zip(found, soft, strict=True)]
+
+    def _decoded(
+        self, pixels: Tensor, threshold: float, soft: list[tuple[SoftMask, ...]] | None = None
+    ) -> list[Instances]:
         shape = (pixels.shape[2], pixels.shape[3])
         padded = self._pad(pixels).contiguous(memory_format=torch.channels_last)
         return decode(
-            self.network, padded, self.classes, shape, score_threshold, self.nms, self.max_instances
+            self.network, padded, self.classes, shape, threshold, self.nms, self.max_instances, soft
         )
 
     def parameter_groups(self, learning_rate: float, weight_decay: float) -> list[dict[str, Any]]:

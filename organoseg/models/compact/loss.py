@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from organoseg.models.compact.assignment import Assignment, assign
-from organoseg.models.compact.network import LEVELS, CompactNetwork, draw_masks
+from organoseg.models.compact.imitate import imitation_terms
+from organoseg.models.compact.layout import LEVELS
+from organoseg.models.compact.network import CompactNetwork, draw_masks
+from organoseg.models.imitation import Imitation
 from organoseg.models.protocol import FeatureSpread, Target
 
 SCORE_WEIGHT, DICE_WEIGHT, PIXEL_WEIGHT = 2.0, 2.0, 0.5
@@ -63,7 +67,8 @@ def _mask_terms(logits: Tensor, target: Tensor, inside: Tensor) -> tuple[Tensor,
 
 
 def _tensors(a: Assignment, device: torch.device) -> dict[str, Tensor]:
-    return {k: torch.from_numpy(v).to(device, non_blocking=True) for k, v in vars(a).items()}
+    arrays = {k: v for k, v in vars(a).items() if isinstance(v, np.ndarray)}
+    return {k: torch.from_numpy(v).to(device, non_blocking=True) for k, v in arrays.items()}
 
 
 def compact_losses(
@@ -73,18 +78,22 @@ def compact_losses(
     classes: Sequence[int],
     normaliser: Callable[[Tensor], Tensor] | None = None,
     spread: FeatureSpread | None = None,
+    imitation: Imitation | None = None,
 ) -> dict[str, Tensor]:
     """``{"score", "dice", "pixel"}``, weighted and normalised by the positives of the batch.
 
     ``normaliser``: from the positives of this batch to those of the whole one that it is a part of. ``spread``: of the
     features before the score, where the loss is to be that of features that vary.
+    ``imitation``: adds ``zero_order`` and ``first_order``, from the soft masks of the targets.
     """
     scores, features, masks = network(pixels)
     shape = (pixels.shape[2], pixels.shape[3])
     total = pixels.new_zeros(3)
     count = pixels.new_zeros(())
+    imitated = pixels.new_zeros(2)
     for stride in LEVELS:
-        a = _tensors(assign(targets, stride, shape, classes), pixels.device)
+        assigned = assign(targets, stride, shape, classes)
+        a = _tensors(assigned, pixels.device)
         logits = scores[stride].float()
         quality = torch.zeros_like(logits)
         if a["image"].numel():
@@ -99,18 +108,27 @@ def compact_losses(
             )
             count = count + weight.sum()
             best = iou.clamp(min=QUALITY_FLOOR) * a["confidence"]
+            if imitation is not None:
+                sure = logits[a["image"], a["label"], a["row"], a["column"]]
+                imitated = imitated + imitation_terms(targets, assigned, stride, drawn, sure)
             quality[a["image"], a["label"], a["row"], a["column"]] = best
         moved = None
         if spread is not None:
             moved = _spread(spread, features[stride], network.score.weight.flatten(1), a)
         score = (quality_focal(logits, quality, moved) * a["known"].unsqueeze(1)).sum()
         total = total + torch.stack([score, total[1] * 0, total[2] * 0])
-    total = total / (count.clamp(min=1) if normaliser is None else normaliser(count))
-    return {
+    divisor = count.clamp(min=1) if normaliser is None else normaliser(count)
+    total = total / divisor
+    terms = {
         "score": SCORE_WEIGHT * total[0],
         "dice": DICE_WEIGHT * total[1],
         "pixel": PIXEL_WEIGHT * total[2],
     }
+    if imitation is not None:
+        imitated = imitated / divisor
+        terms["zero_order"] = imitation.zero_order * imitated[0]
+        terms["first_order"] = imitation.first_order * imitated[1]
+    return terms
 
 
 def positives(targets: Sequence[Target], shape: tuple[int, int], classes: Sequence[int]) -> float:

@@ -16,18 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from organoseg.models.compact.encoder import TAPS, MobileNetV2, Padding
+from organoseg.models.compact.layout import (
+    DYNAMIC_PARAMETERS,
+    FINER,
+    LAYERS,
+    LEVELS,
+    MASK_CHANNELS,
+    WINDOW,
+)
 
-LEVELS = (8, 16, 32)
-#: Mask features are this much finer than the level that reads them.
-FINER = 4
-#: Cells on a side of the window in which a location draws its mask.
-WINDOW = 64
 #: Locations that draw at once where no gradient is wanted.
 AT_ONCE = 16
-MASK_CHANNELS = 8
-HIDDEN = 8
-#: Weights and biases of the three 1x1 layers (features + 2 coordinates -> 8 -> 8 -> 1).
-DYNAMIC_PARAMETERS = (MASK_CHANNELS + 2 + 1) * HIDDEN + (HIDDEN + 1) * HIDDEN + (HIDDEN + 1)
 
 
 class ConvNormAct(nn.Sequential):
@@ -150,7 +149,7 @@ def _coordinates(device: torch.device, dtype: torch.dtype) -> Tensor:
 def _dynamic(x: Tensor, parameters: Tensor) -> Tensor:
     """The K tiny networks, each on its own window: (K, 10, cells) to (K, 1, cells)."""
     k, start = x.shape[0], 0
-    for inputs, outputs in ((MASK_CHANNELS + 2, HIDDEN), (HIDDEN, HIDDEN), (HIDDEN, 1)):
+    for inputs, outputs in LAYERS:
         weight = parameters[:, start : start + inputs * outputs].view(k, outputs, inputs)
         start += inputs * outputs
         bias = parameters[:, start : start + outputs].unsqueeze(2)

@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from organoseg.core import Instances, Mask
+from organoseg.core.soft_mask import SoftMask, dilated
 from organoseg.models.mask2former.network import Predictions
 from organoseg.models.mask2former.options import Mask2FormerOptions
 
@@ -116,12 +117,17 @@ def _image(
     frame: Frame,
     options: Mask2FormerOptions,
     threshold: float,
+    soft: list[SoftMask] | None = None,
 ) -> Instances:
-    """Instances of one image; ``masks`` (Q', h, w) of the queries that are candidates, ``query`` (k,) which of them."""
+    """Instances of one image; ``masks`` (Q', h, w) of the queries that are candidates, ``query`` (k,) which of them.
+
+    ``soft``: takes their soft masks, in their order.
+    """
     at_once = max(PIXELS_AT_ONCE // (frame.shape[0] * frame.shape[1]), 1)
     found: list[Mask] = []
     scores: list[float] = []
     kinds: list[int] = []
+    drawings: list[SoftMask] = []
     for start in range(0, len(query), at_once):
         part = slice(start, start + at_once)
         logits = full_size(masks[query[part]], frame)
@@ -130,6 +136,8 @@ def _image(
                 found.append(mask)
                 scores.append(score)
                 kinds.append(classes[label[start + index]])
+                if soft is not None:
+                    drawings.append(_soft(logits[index], mask, score))
     order = np.argsort(-np.array(scores, np.float64), kind="stable")
     drawn = Instances.from_masks(
         frame.shape,
@@ -139,7 +147,17 @@ def _image(
     )
     if options.mask_nms is not None:
         drawn = drawn.nms(options.mask_nms)
-    return drawn.select(slice(0, options.most))
+    drawn = drawn.select(slice(0, options.most))
+    if soft is not None:
+        soft += [drawings[order[number - 1]] for number in drawn.ids.tolist()]
+    return drawn
+
+
+def _soft(logits: Tensor, mask: Mask, score: float) -> SoftMask:
+    """The probabilities around one of the full-size masks (H, W)."""
+    y0, x0, y1, x1 = dilated(mask.box, (logits.shape[0], logits.shape[1]))
+    values = logits[y0:y1, x0:x1].sigmoid().cpu().numpy()
+    return SoftMask(y0, x0, values, float(np.clip(score, 0, 1)))
 
 
 @torch.no_grad()
@@ -149,10 +167,12 @@ def decode(
     frame: Frame,
     options: Mask2FormerOptions,
     threshold: float,
+    soft: list[list[SoftMask]] | None = None,
 ) -> list[Instances]:
     """Instances of each image, best first, from the last layer's queries.
 
     Of all pairs of a query and a class the ``most`` surest are looked at; one query may speak for several classes.
+    ``soft``: takes the soft masks of each image, in the order of its instances.
     """
     with torch.autocast(predictions.classes.device.type, enabled=False):
         probability = predictions.classes[-1].float().softmax(-1)[..., :-1]
@@ -169,5 +189,13 @@ def decode(
             masks = (embeddings[image, asked] @ features.flatten(1)).view(-1, *features.shape[1:])
             label = (place % kinds).cpu().numpy()
             sure = best.values[image, :count]
-            result.append(_image(masks, which, sure, label, classes, frame, options, threshold))
+            its: list[SoftMask] = []
+            result.append(
+                _image(
+                    masks, which, sure, label, classes, frame, options, threshold,
+                    None if soft is None else its,
+                )
+            )  # fmt: skip
+            if soft is not None:
+                soft.append(its)
     return result

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from organoseg.core import Instances
+from organoseg.core.soft_mask import SoftMask
 from organoseg.models.mask2former.backbones import batch_norms
 from organoseg.models.mask2former.criterion import set_losses
 from organoseg.models.mask2former.decode import Frame, decode
@@ -25,6 +26,7 @@ from organoseg.models.protocol import (
     QueryPredictions,
     Target,
 )
+from organoseg.models.soft import SoftInstances
 from organoseg.models.stitch import stitch
 from organoseg.models.tiles import Window, windows
 
@@ -251,6 +253,18 @@ class Mask2FormerSegmenter(nn.Module):
                 f"returns; some may be missing. Raise model.options.{self.capacity_option}."
             )
             warnings.warn(CappedResultWarning(text), stacklevel=4)
+
+    @torch.no_grad()
+    def segment_soft(self, pixels: Tensor, score_threshold: float = 0.05) -> list[SoftInstances]:
+        """The same with soft masks; an image that is looked at in windows has its masks as they are."""
+        shape = (pixels.shape[2], pixels.shape[3])
+        if len(self._windows(shape)) > 1:
+            return [SoftInstances.of(found) for found in self.segment(pixels, score_threshold)]
+        frame = Frame(shape, FINEST / self.settings.upscale)
+        predictions = self._predict(pixels)
+        soft: list[list[SoftMask]] = []
+        found = decode(predictions, self.classes, frame, self.settings, score_threshold, soft)
+        return [SoftInstances(one, tuple(its)) for one, its in zip(found, soft, strict=True)]
 
     def _segment(self, pixels: Tensor, score_threshold: float) -> list[Instances]:
         frame = Frame((pixels.shape[2], pixels.shape[3]), FINEST / self.settings.upscale)

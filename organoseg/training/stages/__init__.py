@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from organoseg.training.methods import ClassAgnostic, Guided, Mutual, Supervised
+from organoseg.training.methods import ClassAgnostic, FastStudent, Guided, Mutual, Supervised
 from organoseg.training.setting import Setting
 from organoseg.training.stages.class_agnostic import ClassAgnosticStages
 from organoseg.training.stages.conductor import Conductor, Trained
+from organoseg.training.stages.fast_student import FastStudentStages
 from organoseg.training.stages.guided import GuidedStages
 from organoseg.training.stages.mutual import MutualStages
 
@@ -15,6 +16,7 @@ CONDUCTORS: dict[type, type[Conductor]] = {
     Guided: GuidedStages,
     ClassAgnostic: ClassAgnosticStages,
     Mutual: MutualStages,
+    FastStudent: FastStudentStages,
 }
 
 
