@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from organoseg.core import DataError
-from organoseg.models import download
-from organoseg.models.download import fetch
+from organoseg.io import download
+from organoseg.io.download import fetch
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
