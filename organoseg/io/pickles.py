@@ -75,11 +75,14 @@ class Stored:
         flat = np.frombuffer(data, kind)
         return flat.reshape(shape, order=order).astype(kind.newbyteorder("="), order="C", copy=True)
 
-
     def objects(self) -> list[Any]:
         """What an array of Python's own values holds, flat; UnpicklingError when it is another array."""
         _, dtype, _, data = self.state or (None, None, None, None)
-        if not isinstance(dtype, _Dtype) or dtype.code not in ("O", "O8", "|O") or type(data) is not list:
+        if (
+            not isinstance(dtype, _Dtype)
+            or dtype.code not in ("O", "O8", "|O")
+            or type(data) is not list
+        ):
             raise pickle.UnpicklingError("an array of something else than values")
         return data
 
@@ -173,7 +176,6 @@ def _check_memo(file: BinaryIO) -> None:
     end = file.seek(0, 2)
     file.seek(start)
     for code, argument, _ in pickletools.genops(file):
-        if code.name in _PUTS and not 0 <= int(argument) <= end:
+        if code.name in _PUTS and not 0 <= int(argument or 0) <= end:
             raise pickle.UnpicklingError("it numbers more values than it can hold")
     file.seek(start)
-

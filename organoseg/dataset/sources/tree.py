@@ -1,0 +1,150 @@
+"""The files of a source, and which image a labelling tool means by a name."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from organoseg.core import DataError
+from organoseg.core.files import read_json
+from organoseg.dataset.splits import Side
+from organoseg.io.formats import suffixes
+
+#: How labelling tools end the names of pictures that are no images.
+_NO_IMAGE = re.compile(r"_(cp_)?(masks?|labels?|outlines|flows|cp_output|seg|masks_organoid)$", re.I)
+
+_SIDES: dict[str, Side] = {
+    **dict.fromkeys(("train", "training", "trainset"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "validate"), "validation"),
+    **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation"), "test"),
+}  # type: ignore[dict-item]
+
+
+@dataclass(frozen=True, eq=False)
+class Tree:
+    """A source: ``labels`` are the files to look for labels in, ``root`` is where names start.
+
+    images: the folder (or the one file) where the images lie; the same as root where nobody said otherwise.
+    """
+
+    root: Path
+    labels: tuple[Path, ...]
+    images: Path
+    _documents: dict[Path, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def pictures(self) -> tuple[Path, ...]:
+        """Every file that can be read as an image, without those that are masks by their name."""
+        known = suffixes()
+        files = [self.images] if self.images.is_file() else walk(self.images)
+        return tuple(
+            p for p in files if p.suffix.lower() in known and not _NO_IMAGE.search(p.stem)
+        )
+
+    @property
+    def top(self) -> Path:
+        """What names of images are relative to."""
+        return self.images.parent if self.images.is_file() else self.images
+
+    def name_of(self, path: Path) -> str:
+        """The image's name in the data set: its path below the source, with ``/``."""
+        return path.relative_to(self.top).as_posix()
+
+    def short(self, path: Path) -> str:
+        """A file of labels as messages call it."""
+        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+
+    def document(self, path: Path) -> Any:
+        """A JSON file, read once. None when it is not JSON."""
+        if path not in self._documents:
+            try:
+                self._documents[path] = read_json(path)
+            except DataError:
+                self._documents[path] = None
+        return self._documents[path]
+
+    @cached_property
+    def _by_ending(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = defaultdict(list)
+        for path in self.pictures:
+            found[path.name.casefold()].append(path)
+        return found
+
+    def find(self, name: str, near: Path) -> Path | None:
+        """The image that a tool calls ``name`` in a file that lies in the folder ``near``.
+
+        Tools write paths of other computers: where none lies just there, the longest common ending decides. Nothing
+        outside the source is ever taken. None when there is none, DataError when several would do.
+        """
+        parts = [p for p in re.split(r"[\\/]+", name) if p not in ("", ".")]
+        if not parts:
+            return None
+        inside = [p for p in parts if p != ".."]
+        if inside == parts:
+            for folder in (near, near / "images", self.top, self.top / "images"):
+                path = folder / PurePosixPath(*parts)
+                if path in self._all:
+                    return path
+        candidates = self._by_ending.get(inside[-1].casefold(), []) if inside else []
+        best = _longest_ending(candidates, inside)
+        if len(best) > 1:
+            raise DataError(f"{name}: {len(best)} images have this name")
+        return best[0] if best else None
+
+    @cached_property
+    def _all(self) -> frozenset[Path]:
+        return frozenset(self.pictures)
+
+    def unlabelled(self, used: Iterable[Path]) -> tuple[list[Path], int]:
+        """Images without labels in folders where others have some, and how many lie in other folders."""
+        taken = set(used)
+        folders = {path.parent for path in taken}
+        rest = [path for path in self.pictures if path not in taken]
+        near = [path for path in rest if path.parent in folders]
+        return near, len(rest) - len(near)
+
+
+def walk(folder: Path) -> list[Path]:
+    """Every file below, in order; hidden ones and what macOS puts beside them left out, links not followed."""
+    found: list[Path] = []
+    for here, folders, files in os.walk(folder):
+        folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
+        found += [Path(here) / name for name in sorted(files) if not name.startswith(".")]
+    return sorted(found)
+
+
+def side_of(name: str) -> Side | None:
+    """What the folders of a path say: train, val, test and the like. The deepest decides."""
+    for part in reversed(PurePosixPath(name).parts[:-1]):
+        if part.casefold() in _SIDES:
+            return _SIDES[part.casefold()]
+    return None
+
+
+def side_of_file(name: str) -> Side | None:
+    """What the name of a file of labels says (``instances_val.json``), else its folders."""
+    words = re.split(r"[^a-z0-9]+", PurePosixPath(name).stem.casefold())
+    found = {_SIDES[word] for word in words if word in _SIDES}
+    return found.pop() if len(found) == 1 else side_of(name)
+
+
+def _longest_ending(candidates: list[Path], parts: list[str]) -> list[Path]:
+    best: list[Path] = []
+    longest = 0
+    for path in candidates:
+        same = 0
+        for ours, theirs in zip(reversed(path.parts), reversed(parts), strict=False):
+            if ours.casefold() != theirs.casefold():
+                break
+            same += 1
+        if same > longest:
+            best, longest = [path], same
+        elif same == longest:
+            best.append(path)
+    return best
