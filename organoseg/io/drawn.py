@@ -149,9 +149,7 @@ def _fill(
     bits = np.zeros(window, np.bool_)
     for line in lines:
         # skimage asks for the points (row, column), which here are the centres of the pixels.
-        rows, columns = draw.polygon(
-            line[:, 0] - corner[0] - 0.5, line[:, 1] - corner[1] - 0.5, window
-        )
+        rows, columns = polygon(line[:, 0] - corner[0] - 0.5, line[:, 1] - corner[1] - 0.5, window)
         bits[rows, columns] ^= True
     return bits
 

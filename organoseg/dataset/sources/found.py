@@ -163,9 +163,7 @@ def of_labels(
     """The organoids of a label image; ``sources``: who drew those of number 1, 2, ..."""
     content = Content(size)
     if labels.shape != size:
-        content.faults.append(
-            (WRONG_SIZE, f"{_size(labels.shape)}, the image is {_size(size)}")
-        )
+        content.faults.append((WRONG_SIZE, f"{_size(labels.shape)}, the image is {_size(size)}"))
         return content
     values = np.unique(labels)
     values = values[values > 0]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from organoseg.core import UsageError
 from organoseg.dataset.sources.found import NO_IMAGE, Survey
@@ -82,8 +82,3 @@ def matched(paths: Iterable[Path], pattern: str, name_of: Callable[[Path], str])
             )
         found[key] = path
     return found
-
-
-def posix(path: Path, root: Path) -> str:
-    """The path below ``root`` with ``/``."""
-    return PurePosixPath(path.relative_to(root)).as_posix()

@@ -17,13 +17,15 @@ from organoseg.dataset.splits import Side
 from organoseg.io.formats import suffixes
 
 #: How labelling tools end the names of pictures that are no images.
-_NO_IMAGE = re.compile(r"_(cp_)?(masks?|labels?|outlines|flows|cp_output|seg|masks_organoid)$", re.I)
+_NO_IMAGE = re.compile(
+    r"_(cp_)?(masks?|labels?|outlines|flows|cp_output|seg|masks_organoid)$", re.I
+)
 
 _SIDES: dict[str, Side] = {
     **dict.fromkeys(("train", "training", "trainset"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "validate"), "validation"),
     **dict.fromkeys(("test", "testing", "testset", "eval", "evaluation"), "test"),
-}  # type: ignore[dict-item]
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,13 +41,16 @@ class Tree:
     _documents: dict[Path, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def pictures(self) -> tuple[Path, ...]:
-        """Every file that can be read as an image, without those that are masks by their name."""
+    def readable(self) -> tuple[Path, ...]:
+        """Every file that can be read as an image."""
         known = suffixes()
         files = [self.images] if self.images.is_file() else walk(self.images)
-        return tuple(
-            p for p in files if p.suffix.lower() in known and not _NO_IMAGE.search(p.stem)
-        )
+        return tuple(path for path in files if path.suffix.lower() in known)
+
+    @cached_property
+    def pictures(self) -> tuple[Path, ...]:
+        """Those without the ones that are masks by their name."""
+        return tuple(path for path in self.readable if not _NO_IMAGE.search(path.stem))
 
     @property
     def top(self) -> Path:
@@ -58,7 +63,9 @@ class Tree:
 
     def short(self, path: Path) -> str:
         """A file of labels as messages call it."""
-        return path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        return (
+            path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
+        )
 
     def document(self, path: Path) -> Any:
         """A JSON file, read once. None when it is not JSON."""
@@ -72,15 +79,16 @@ class Tree:
     @cached_property
     def _by_ending(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = defaultdict(list)
-        for path in self.pictures:
+        for path in self.readable:
             found[path.name.casefold()].append(path)
         return found
 
-    def find(self, name: str, near: Path) -> Path | None:
+    def find(self, name: str, near: Path, side: Side | None = None) -> Path | None:
         """The image that a tool calls ``name`` in a file that lies in the folder ``near``.
 
         Tools write paths of other computers: where none lies just there, the longest common ending decides. Nothing
-        outside the source is ever taken. None when there is none, DataError when several would do.
+        outside the source is ever taken. side: where several would do, the one on this side. None when there is none,
+        DataError when several would do.
         """
         parts = [p for p in re.split(r"[\\/]+", name) if p not in ("", ".")]
         if not parts:
@@ -93,13 +101,15 @@ class Tree:
                     return path
         candidates = self._by_ending.get(inside[-1].casefold(), []) if inside else []
         best = _longest_ending(candidates, inside)
+        if len(best) > 1 and side is not None:
+            best = [p for p in best if side_of(self.name_of(p)) == side] or best
         if len(best) > 1:
             raise DataError(f"{name}: {len(best)} images have this name")
         return best[0] if best else None
 
     @cached_property
     def _all(self) -> frozenset[Path]:
-        return frozenset(self.pictures)
+        return frozenset(self.readable)
 
     def unlabelled(self, used: Iterable[Path]) -> tuple[list[Path], int]:
         """Images without labels in folders where others have some, and how many lie in other folders."""
