@@ -70,7 +70,7 @@ def import_source(
     """Bring labelled images of other programs into the new folder ``out``.
 
     source: a file of labels, a folder, or a zip of one. form: one of `importers.IMPORTERS`, or "auto". progress: called
-    with (images read, images). below: only this folder of the source.
+    with (images read, images). below: only the folder of this name in the source.
 
     Raises UsageError when ``out`` is taken or a rule does not fit; DataError, naming every fault by kind, file and
     reason, when something in the source is not as it must be: there is nothing at ``out`` then; RunError when the disk
@@ -118,12 +118,18 @@ def _tree(source: Path, beside: Path, rules: Rules, below: str) -> Iterator[Tree
 
 
 def _folder(root: Path, rules: Rules, below: str) -> Tree:
-    if below:
-        inside = (root / below).resolve()
-        if not inside.is_dir() or not inside.is_relative_to(root.resolve()):
-            raise DataError(f"The source has no folder {below!r}", where=root)
-        root = root / below
+    root = _below(root, below) if below else root
     return Tree(root, tuple(walk(root)), rules.images or root)
+
+
+def _below(root: Path, below: str) -> Path:
+    """The uppermost folder that is called so: people give a set's folder, or one around it, or one inside."""
+    if root.resolve().name == below:
+        return root
+    found = sorted((p for p in root.rglob(below) if p.is_dir()), key=lambda p: len(p.parts))
+    if not found:
+        raise DataError(f"The source has no folder {below!r}", where=root)
+    return found[0]
 
 
 def _only(root: Path) -> Path:
