@@ -31,7 +31,7 @@ from organoseg.io.roi_zip import write_rois
 from tests.core.strategies import organoids
 
 in_tmp = settings(
-    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=15, deadline=None
 )
 SIZE = (20, 30)
 

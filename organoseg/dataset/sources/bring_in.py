@@ -34,7 +34,7 @@ from organoseg.dataset.sources.importers import recognised
 from organoseg.dataset.sources.record import ImageRecord, ImportReport
 from organoseg.dataset.sources.rules import Rules
 from organoseg.dataset.sources.sides import dealt, grouped
-from organoseg.dataset.sources.tree import Tree, walk
+from organoseg.dataset.sources.tree import Tree, side_of, walk
 from organoseg.dataset.splits import SIDES
 from organoseg.io.coco_models import MAX_SIDE
 from organoseg.io.formats import read_image
@@ -133,9 +133,10 @@ def _below(root: Path, below: str) -> Path:
 
 
 def _only(root: Path) -> Path:
-    """Archives often hold one folder with everything in it."""
+    """Archives often hold one folder with everything in it. One that says a side says something, and stays."""
     inside = [p for p in root.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX"]
-    return _only(inside[0]) if len(inside) == 1 and inside[0].is_dir() else root
+    alone = len(inside) == 1 and inside[0].is_dir() and side_of(f"{inside[0].name}/x") is None
+    return inside[0] if alone else root
 
 
 def _origin(source: Path) -> dict[str, Any]:

@@ -71,12 +71,26 @@ _REMEDIES = {
     CLASS: "Name them all (--classes A,B), leave some out (--skip-classes C), or --one-class.",
     TWICE: "--repair takes them out of training.",
 }
-_OTHERWISE = "Mend them in the labelling tool, or let --repair cut what reaches out and leave out what is empty."
+_REPAIR = "--repair cuts what reaches out of its image and leaves out what covers nothing; each is counted."
+_REPAIRABLE = (
+    "reaches out",
+    "out of bounds",
+    "covers no pixel",
+    "without a pixel",
+    "fewer than 3 points",
+    "empty",
+)
+_OTHERWISE = "Mend the files in the program that made them, or export or copy them again."
 
 
 def remedies(kinds: dict[str, list[str]]) -> list[str]:
     """What to do about each kind."""
-    return [_REMEDIES.get(kind, _OTHERWISE) for kind in kinds]
+    return [_remedy(kind) for kind in kinds]
+
+
+def _remedy(kind: str) -> str:
+    repairable = any(word in kind for word in _REPAIRABLE)
+    return _REMEDIES.get(kind, _REPAIR if repairable else _OTHERWISE)
 
 
 @dataclass

@@ -175,7 +175,8 @@ def test_reviews_can_be_added_to_an_imported_set(tmp_path: Path) -> None:
 
 def test_an_imported_set_can_be_imported_again(tmp_path: Path) -> None:
     import_source(source(tmp_path / "export", "coco"), tmp_path / "one")
-    import_source(tmp_path / "one" / "labels.json", tmp_path / "two", Rules(images=tmp_path / "one/images"))  # fmt: skip
+    rules = Rules(images=tmp_path / "one" / "images")
+    import_source(tmp_path / "one" / "labels.json", tmp_path / "two", rules)
     for first, second in zip(loaded(tmp_path / "one"), loaded(tmp_path / "two"), strict=True):
         assert first.name == second.name
         assert same(first.instances, second.instances)
@@ -380,7 +381,7 @@ def test_m_orgaquant_keeps_every_mask(shared: Path, tmp_path: Path) -> None:
         pytest.skip(f"no M-OrgaQuant in {folder}")
     rules = Rules(images=folder / "test")
     report = import_source(folder / "instances_test.json", tmp_path / "out", rules)
-    assert dict(report.organoids) == {"organoid": 807}
+    assert dict(report.organoids) == {"organoids": 807}
     assert dict(report.sides) == {"test": 56}
     from organoseg.io.coco_json import parse_coco_instances
 
