@@ -144,9 +144,7 @@ def _add_rules(made: argparse.ArgumentParser) -> None:
         metavar="S",
         help="share of validation, where dealt (0.2)",
     )
-    sides.add_argument(
-        "--test", type=float, metavar="S", help="share of test, where dealt (0)"
-    )
+    sides.add_argument("--test", type=float, metavar="S", help="share of test, where dealt (0)")
     sides.add_argument("--seed", type=int, metavar="N", help="of the dealing (0)")
 
 

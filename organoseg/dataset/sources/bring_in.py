@@ -29,6 +29,7 @@ from organoseg.dataset.sources.found import (
     Content,
     Entry,
     Survey,
+    some,
 )
 from organoseg.dataset.sources.importers import recognised
 from organoseg.dataset.sources.record import ImageRecord, ImportReport
@@ -186,9 +187,23 @@ def _read_all(
             progress(done, len(entries))
     _check_classes(taken, rules, survey)
     faults.settle(source)
+    _say_doubts(taken, tree, report)
     if not taken:
         raise DataError("There is no labelled image here", where=source)
     return taken
+
+
+def _say_doubts(taken: list[_Taken], tree: Tree, report: ImportReport) -> None:
+    drawn = [item.content for item in taken if item.content.masks]
+    if len(drawn) > 1 and all(content.one_number for content in drawn):
+        report.notes.append(
+            "every label image has one number only: if they show foreground, organoids that touch became one"
+        )
+    if tree.by_name_alone:
+        report.notes.append(
+            f"{len(tree.by_name_alone)} images were found by their file name alone, their folders are called "
+            f"otherwise than the labels say: {some(tree.by_name_alone)}"
+        )
 
 
 def _without_labels(survey: Survey, rules: Rules, report: ImportReport) -> list[Entry]:

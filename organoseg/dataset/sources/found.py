@@ -89,13 +89,16 @@ def remedies(kinds: dict[str, list[str]]) -> list[str]:
 
 
 def _remedy(kind: str) -> str:
-    repairable = any(word in kind for word in _REPAIRABLE)
+    repairable = any(word in kind.casefold() for word in _REPAIRABLE)
     return _REMEDIES.get(kind, _REPAIR if repairable else _OTHERWISE)
 
 
 @dataclass
 class Content:
-    """The organoids of one image while they are gathered. skipped: kinds of drawings that are no organoids."""
+    """The organoids of one image while they are gathered.
+
+    skipped: kinds of drawings that are no organoids. one_number: they are those of a label image that has one number.
+    """
 
     size: tuple[int, int]
     masks: list[Mask] = field(default_factory=list)
@@ -105,6 +108,7 @@ class Content:
     skipped: Counter[str] = field(default_factory=Counter)
     faults: list[tuple[str, str]] = field(default_factory=list)
     mended: list[tuple[str, str]] = field(default_factory=list)
+    one_number: bool = False
 
     def add(self, mask: Mask, label: str = "", source: str = "") -> None:
         """One organoid more."""
@@ -181,6 +185,7 @@ def of_labels(
         return content
     values = np.unique(labels)
     values = values[values > 0]
+    content.one_number = len(values) == 1 and not rules.pieces
     if rules.pieces or len(values) == 1:
         from scipy import ndimage
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from organoseg.core import UsageError
 from organoseg.dataset.sources.found import NO_IMAGE, Survey
-from organoseg.dataset.sources.tree import Tree, side_of
+from organoseg.dataset.sources.tree import Tree, place_of, side_of
 
 Key = tuple[str, ...]
 
@@ -19,8 +19,8 @@ def by_stem(
 ) -> list[tuple[Path, Path]]:
     """(image, label file) of tools that name a label file after its image.
 
-    The image lies beside it, or is the only one of that name on the same side (train, val, test) of the source. What
-    has none, or several, or is the second for its image, becomes a fault.
+    The image lies beside it, or is the only one of that name in a folder like its own (``images/p1`` and ``rois/p1``),
+    on its side (train, val, test), or at all. What has none, or several, or is the second for its image, is a fault.
     """
     if tree.images.is_file() and len(files) == 1:
         return [(tree.images, files[0])]
@@ -30,15 +30,7 @@ def by_stem(
     pairs: list[tuple[Path, Path]] = []
     taken: dict[Path, Path] = {}
     for file in files:
-        found = stems.get(stem_of(file).casefold(), [])
-        side = side_of(tree.short(file))
-        for closer in (
-            [p for p in found if p.parent == file.parent],
-            [p for p in found if side is not None and side_of(tree.name_of(p)) == side],
-        ):
-            if closer:
-                found = closer
-                break
+        found = _closest(tree, file, stems.get(stem_of(file).casefold(), []))
         if len(found) != 1:
             kind = NO_IMAGE if not found else "labels that several images have the name for"
             survey.faults.add(kind, tree.short(file))
@@ -48,7 +40,23 @@ def by_stem(
         else:
             taken[found[0]] = file
             pairs.append((found[0], file))
+            if place_of(tree.name_of(found[0])) != place_of(tree.short(file)):
+                tree.by_name_alone.append(tree.name_of(found[0]))
     return pairs
+
+
+def _closest(tree: Tree, file: Path, found: list[Path]) -> list[Path]:
+    """Of images that are called alike: those beside the file, else in a folder like its own, else on no other side."""
+    place, side = place_of(tree.short(file)), side_of(tree.short(file))
+    sides = {path: side_of(tree.name_of(path)) for path in found}
+    for closer in (
+        [path for path in found if path.parent == file.parent],
+        [path for path in found if place_of(tree.name_of(path)) == place],
+        [path for path in found if side is not None and sides[path] == side],
+    ):
+        if closer:
+            return closer
+    return [path for path in found if side is None or sides[path] is None]
 
 
 def compiled(pattern: str) -> re.Pattern[str]:

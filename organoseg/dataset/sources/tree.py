@@ -33,11 +33,13 @@ class Tree:
     """A source: ``labels`` are the files to look for labels in, ``root`` is where names start.
 
     images: the folder (or the one file) where the images lie; the same as root where nobody said otherwise.
+    by_name_alone: images that were taken for those meant though their folders are called otherwise; to be said.
     """
 
     root: Path
     labels: tuple[Path, ...]
     images: Path
+    by_name_alone: list[str] = field(default_factory=list, repr=False)
     _documents: dict[Path, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
@@ -87,24 +89,29 @@ class Tree:
         """The image that a tool calls ``name`` in a file that lies in the folder ``near``.
 
         Tools write paths of other computers: where none lies just there, the longest common ending decides. Nothing
-        outside the source is ever taken. side: where several would do, the one on this side. None when there is none,
-        DataError when several would do.
+        outside the source is ever taken, and nothing that lies on another side than ``side``, or than the name says.
+        None when there is none, DataError when several would do.
         """
         parts = [p for p in re.split(r"[\\/]+", name) if p not in ("", ".")]
-        if not parts:
-            return None
         inside = [p for p in parts if p != ".."]
+        if not inside:
+            return None
         if inside == parts:
             for folder in (near, near / "images", self.top, self.top / "images"):
                 path = folder / PurePosixPath(*parts)
                 if path in self._all:
                     return path
-        candidates = self._by_ending.get(inside[-1].casefold(), []) if inside else []
-        best = _longest_ending(candidates, inside)
-        if len(best) > 1 and side is not None:
-            best = [p for p in best if side_of(self.name_of(p)) == side] or best
+        wanted = side_of("/".join(inside)) or side
+        found = self._by_ending.get(inside[-1].casefold(), [])
+        sides = {path: side_of(self.name_of(path)) for path in found}
+        found = [p for p in found if wanted is None or sides[p] in (None, wanted)]
+        best, same = _longest_ending(found, inside)
+        if len(best) > 1:
+            best = [p for p in best if wanted is not None and sides[p] == wanted] or best
         if len(best) > 1:
             raise DataError(f"{name}: {len(best)} images have this name")
+        if best and same < len(inside) and same <= 1:
+            self.by_name_alone.append(self.name_of(best[0]))
         return best[0] if best else None
 
     @cached_property
@@ -144,7 +151,22 @@ def side_of_file(name: str) -> Side | None:
     return found.pop() if len(found) == 1 else side_of(name)
 
 
-def _longest_ending(candidates: list[Path], parts: list[str]) -> list[Path]:
+#: Folders that say what kind of file lies in them, not which plate or side it is of.
+_KINDS = {
+    *("images", "image", "imgs", "img", "raw", "labels", "label", "masks", "mask", "export"),
+    *("segmentations", "annotations", "annotation", "json", "geojson", "rois", "roi"),
+    *("gt", "truth", "ground_truth"),
+}
+
+
+def place_of(name: str) -> tuple[str, ...]:
+    """The folders of a path without those that tell images from labels: what the two have in common."""
+    folders = (part.casefold() for part in PurePosixPath(name).parts[:-1])
+    return tuple(part for part in folders if part not in _KINDS)
+
+
+def _longest_ending(candidates: list[Path], parts: list[str]) -> tuple[list[Path], int]:
+    """Those of whose last parts the most are the same, and how many these are."""
     best: list[Path] = []
     longest = 0
     for path in candidates:
@@ -157,4 +179,4 @@ def _longest_ending(candidates: list[Path], parts: list[str]) -> list[Path]:
             best, longest = [path], same
         elif same == longest:
             best.append(path)
-    return best
+    return best, longest

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 from organoseg.core import DataError, Instances, UsageError, pixel_hash
-from organoseg.dataset import Split
+from organoseg.dataset import Split, load_coco
 from organoseg.dataset.sources import IMPORTERS, Rules, import_source
 from organoseg.io import read_image
 from organoseg.io.geojson import write_geojson
@@ -391,6 +392,28 @@ def test_m_orgaquant_keeps_every_mask(shared: Path, tmp_path: Path) -> None:
     for name, found in ours.items():
         theirs = source_masks[name].to_rles()
         assert [rle["counts"] for rle in found.to_rles()] == [rle["counts"] for rle in theirs]
+
+
+def test_real_masks_survive_every_format_that_can_hold_them(shared: Path, tmp_path: Path) -> None:
+    folder = shared / "data" / "m_orgaquant"
+    if not (folder / "instances_test.json").exists():
+        pytest.skip(f"no M-OrgaQuant in {folder}")
+    names = sorted(p.name for p in (folder / "test").iterdir())[:4]
+    given = load_coco(folder / "instances_test.json", folder / "test", names)
+    assert max(item.instances.overlap_fraction().max() for item in given) > 0.1
+    for form in ("roi", "geojson"):
+        (tmp_path / form).mkdir()
+        for item in given:
+            stem = Path(item.name).stem
+            shutil.copy(folder / "test" / item.name, tmp_path / form)
+            if form == "roi":
+                write_rois(tmp_path / form / f"{stem}.zip", item.instances)
+            else:
+                write_geojson(tmp_path / form / f"{stem}.geojson", item.instances)
+        import_source(tmp_path / form, tmp_path / f"{form}-out")
+        for item, found in zip(given, loaded(tmp_path / f"{form}-out"), strict=True):
+            assert item.image.identity == found.image.identity
+            assert np.array_equal(item.instances.to_dense(), found.instances.to_dense())
 
 
 @pytest.mark.skipif(os.name == "nt", reason="links need rights on Windows")

@@ -16,7 +16,7 @@ from organoseg.core import DataError, UsageError
 from organoseg.dataset.sources import Rules, bring_in, import_source
 from organoseg.io.roi_zip import write_rois
 from tests.dataset.sources import written
-from tests.dataset.sources.written import BOXES, image, loaded
+from tests.dataset.sources.written import BOXES, SIZE, image, loaded
 from tests.io.test_cellpose import Bomb
 from tests.io.test_cellpose import written as cellpose_file
 
@@ -81,7 +81,7 @@ COCO_FAULTS: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
         _first(segmentation=[[1, 1, float("nan"), 5, 6, 7]]),
         r"annotations\[0\].*finite number.*labels\.json",
     ),
-    "empty": (_first(segmentation=[[]]), "empty"),
+    "empty": (_first(segmentation=[[]]), r"Empty polygon.*--repair"),
     "same annotation id": (_first(id=11), r"[Dd]uplicate annotation id: 11 \(a\.png\)"),
     "same image id": (_same_image, r"[Dd]uplicate image id: 1"),
     "unknown category": (_first(category_id=7), r"unknown category: 10 of a\.png \(category 7\)"),
@@ -204,6 +204,51 @@ def test_a_name_that_several_images_have(tmp_path: Path) -> None:
         image(tmp_path / "in" / plate / "A01.png", seed)
     written.labelme(tmp_path / "in" / "json" / "A01.json", "A01.png")
     refused(tmp_path / "in", tmp_path / "out", r"several files have: A01\.png: 2 images")
+
+
+def test_labels_never_go_to_an_image_of_another_side(tmp_path: Path) -> None:
+    image(tmp_path / "in" / "val" / "A01.png")
+    written.labelme(tmp_path / "in" / "train" / "A01.json", "A01.png")
+    refused(tmp_path / "in", tmp_path / "out", r"missing image: A01\.png \(train/A01\.json\)")
+    image(tmp_path / "in2" / "val" / "A01.png")
+    written.coco(tmp_path / "in2" / "labels.json", "train/A01.png")
+    refused(tmp_path / "in2", tmp_path / "out", r"missing image: train/A01\.png")
+    image(tmp_path / "in3" / "val" / "A01.png")
+    write_rois_beside(tmp_path / "in3" / "train" / "A01.zip")
+    refused(tmp_path / "in3", tmp_path / "out", r"missing image: train/A01\.zip")
+
+
+def write_rois_beside(path: Path) -> None:
+    path.parent.mkdir(parents=True)
+    write_rois(path, written.organoids())
+
+
+def test_labels_go_to_the_image_of_their_own_plate(tmp_path: Path) -> None:
+    for seed, plate in enumerate(("p1", "p2")):
+        image(tmp_path / "in" / "images" / plate / "A01.png", seed)
+        write_rois_beside(tmp_path / "in" / "rois" / plate / "A01.zip")
+    report = import_source(tmp_path / "in", tmp_path / "out")
+    assert {name: list(r.labels) for name, r in report.images.items()} == {
+        f"images/{plate}/A01.png": [f"rois/{plate}/A01.zip"] for plate in ("p1", "p2")
+    }
+    assert not any("name alone" in note for note in report.notes)
+
+
+def test_an_image_that_was_found_by_its_name_alone_is_said(tmp_path: Path) -> None:
+    image(tmp_path / "in" / "images" / "A01.png")
+    written.labelme(tmp_path / "in" / "A01.json", "C:\\Users\\me\\plate7\\A01.png")
+    report = import_source(tmp_path / "in", tmp_path / "out")
+    assert any("name alone" in note and "images/A01.png" in note for note in report.notes)
+
+
+def test_label_images_of_one_number_are_doubted(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        image(tmp_path / "in" / f"{name}.png", seed)
+        one = np.zeros(SIZE, np.uint8)
+        one[2:9, 2:9] = 255
+        written.label_image(tmp_path / "in" / f"{name}_mask.png", one)
+    report = import_source(tmp_path / "in", tmp_path / "out")
+    assert any("one number only" in note for note in report.notes)
 
 
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:
