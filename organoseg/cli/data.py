@@ -198,13 +198,17 @@ def run_fetch(args: argparse.Namespace) -> int:
     from organoseg.dataset.sources.fetch import fetch_set
 
     public = public_set(args.name)
-    terms = public.licence or "not known to organoseg: read the page before you use or pass it on"
-    print(f"{public.title}: {public.holds}\nlicence: {terms}\npage: {public.page}", file=sys.stderr)
+    _say_terms(public)
     path, word = fetch_set(public, args.folder)
     print(f"{path}: {word}")
     source = public.name if args.folder is None else f"{path} --set {public.name}"
     print(f"Use: organoseg data import {source} --out DIR")
     return 0
+
+
+def _say_terms(public: Any) -> None:
+    terms = public.licence or "not known to organoseg: read the page before you use or pass it on"
+    print(f"{public.title}: {public.holds}\nlicence: {terms}\npage: {public.page}", file=sys.stderr)
 
 
 def run_import(args: argparse.Namespace) -> int:
@@ -217,6 +221,7 @@ def run_import(args: argparse.Namespace) -> int:
     name = args.set
     if name is None and not source.exists() and args.source.casefold() in CATALOGUE:
         name = args.source
+        _say_terms(public_set(name))
         source, _ = fetch_set(public_set(name))
     public = public_set(name) if name is not None else None
     given = {rule: getattr(args, rule) for rule in _RULES if hasattr(args, rule)}

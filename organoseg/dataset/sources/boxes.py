@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from organoseg.dataset.sources.found import Content, Survey, of_sheet
 from organoseg.dataset.sources.pairing import by_stem
@@ -12,8 +11,6 @@ from organoseg.dataset.sources.per_image import surveyed
 from organoseg.dataset.sources.rules import Rules
 from organoseg.dataset.sources.tree import Tree
 from organoseg.io.boxes_json import read_boxes
-
-_CORNERS = {"x1", "y1", "x2", "y2"}
 
 
 class BoxImporter:
@@ -24,23 +21,13 @@ class BoxImporter:
 
     def files(self, tree: Tree, rules: Rules) -> Sequence[Path]:
         """JSON files of nothing but boxes."""
-        return [
-            p for p in tree.labels if p.suffix.lower() == ".json" and _is_boxes(tree.document(p))
-        ]
+        return tree.json_of("boxes")
 
     def survey(self, tree: Tree, files: Sequence[Path], rules: Rules) -> Survey:
         """The images called like the files."""
         survey = Survey()
         pairs = by_stem(tree, files, lambda path: path.stem, survey)
         return surveyed(tree, pairs, files, _read, rules, survey)
-
-
-def _is_boxes(data: Any) -> bool:
-    return (
-        isinstance(data, dict)
-        and bool(data)
-        and all(isinstance(box, dict) and box.keys() >= _CORNERS for box in data.values())
-    )
 
 
 def _read(file: Path, size: tuple[int, int], rules: Rules) -> Content:

@@ -86,9 +86,10 @@ def import_source(
     with _tree(source, out.parent, rules, below) as tree:
         importer, files = recognised(tree, rules, form)
         survey = importer.survey(tree, files, rules)
+        _say_json(tree, importer.name, survey)
         report = ImportReport(out, importer.name, importer.title, _origin(source), rules.as_json())
         with atomic_folder(out) as made:
-            taken = _read_all(tree, survey, rules, report, source, progress)
+            taken = _read_all(tree, survey, rules, report, progress)
             _write(made, tree, taken, rules, report, survey)
     return report
 
@@ -105,7 +106,7 @@ def _tree(source: Path, beside: Path, rules: Rules, below: str) -> Iterator[Tree
             # Groups are named by folders: one that is called by chance would change from run to run.
             root = Path(place) / source.stem
             unpack(source, root)
-            yield _folder(_only(root), rules, below)
+            yield _folder(source, _only(root), rules, below)
     elif source.is_file():
         if source.suffix.lower() in (".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"):
             raise DataError(
@@ -113,14 +114,14 @@ def _tree(source: Path, beside: Path, rules: Rules, below: str) -> Iterator[Tree
                 where=source,
                 remedy="Unpack it, and give the folder.",
             )
-        yield Tree(source.parent, (source,), rules.images or source.parent)
+        yield Tree(source, source.parent, (source,), rules.images or source.parent)
     else:
-        yield _folder(source, rules, below)
+        yield _folder(source, source, rules, below)
 
 
-def _folder(root: Path, rules: Rules, below: str) -> Tree:
+def _folder(source: Path, root: Path, rules: Rules, below: str) -> Tree:
     root = _below(root, below) if below else root
-    return Tree(root, tuple(walk(root)), rules.images or root)
+    return Tree(source, root, tuple(walk(root)), rules.images or root)
 
 
 def _below(root: Path, below: str) -> Path:
@@ -152,7 +153,6 @@ def _read_all(
     survey: Survey,
     rules: Rules,
     report: ImportReport,
-    source: Path,
     progress: Progress | None,
 ) -> list[_Taken]:
     """Everything read; DataError with all the faults when there are some."""
@@ -186,11 +186,21 @@ def _read_all(
         if progress is not None:
             progress(done, len(entries))
     _check_classes(taken, rules, survey)
-    faults.settle(source)
+    faults.settle(tree.source)
     _say_doubts(taken, tree, report)
     if not taken:
-        raise DataError("There is no labelled image here", where=source)
+        raise DataError("There is no labelled image here", where=tree.source)
     return taken
+
+
+def _say_json(tree: Tree, importer: str, survey: Survey) -> None:
+    """JSON files that cannot be read may have been labels; those of something else are said."""
+    if importer in ("coco", "labelme", "qupath", "boxes"):
+        for path in tree.json_of("broken"):
+            survey.faults.add(tree.json_facts(path).trouble, tree.short(path))
+        others = [tree.short(path) for path in tree.json_of("other")]
+        if others:
+            survey.notes.append(f"{len(others)} JSON files are no labels: {some(others)}")
 
 
 def _say_doubts(taken: list[_Taken], tree: Tree, report: ImportReport) -> None:
@@ -198,6 +208,11 @@ def _say_doubts(taken: list[_Taken], tree: Tree, report: ImportReport) -> None:
     if len(drawn) > 1 and all(content.one_number for content in drawn):
         report.notes.append(
             "every label image has one number only: if they show foreground, organoids that touch became one"
+        )
+    scattered = sum(content.scattered for content in drawn)
+    if scattered:
+        report.notes.append(
+            f"{scattered} organoids of label images lie in separate pieces: are their numbers those of classes?"
         )
     if tree.by_name_alone:
         report.notes.append(
@@ -251,7 +266,11 @@ def _check_classes(taken: list[_Taken], rules: Rules, survey: Survey) -> None:
 
 def _classes(taken: list[_Taken], rules: Rules, report: ImportReport) -> dict[str, int]:
     """The id of every class name, "" being the name of those that have none."""
-    names = [n for n in _names(taken) if n not in rules.skip_classes]
+    names = _names(taken)
+    skipped = {kind for t in taken for kind in t.content.skipped}
+    unused = [name for name in rules.skip_classes if f"class {name}" not in skipped]
+    if unused:
+        report.notes.append(f"nothing is called {', '.join(unused)}, which was to be skipped")
     if rules.one_class:
         report.classes = {1: DEFAULT_CLASS}
         if len(names) > 1:
@@ -267,7 +286,7 @@ def _write(
     made: Path, tree: Tree, taken: list[_Taken], rules: Rules, report: ImportReport, survey: Survey
 ) -> None:
     split, gone = dealt(taken, rules, report, survey)
-    survey.faults.settle(tree.root)
+    survey.faults.settle(tree.source)
     taken = [item for item in taken if item.entry.name not in gone]
     ids = _classes(taken, rules, report)
     hashes: dict[Path, str] = {}

@@ -9,6 +9,7 @@ from typing import Any
 
 from organoseg.core import DataError, Instances
 from organoseg.core.coding import mask_to_rle
+from organoseg.core.files import read_json
 from organoseg.dataset.sources.found import (
     BOXES,
     FROM_BOX,
@@ -32,9 +33,7 @@ class CocoImporter:
 
     def files(self, tree: Tree, rules: Rules) -> Sequence[Path]:
         """JSON files with images and annotations."""
-        return [
-            p for p in tree.labels if p.suffix.lower() == ".json" and _is_coco(tree.document(p))
-        ]
+        return tree.json_of("coco")
 
     def survey(self, tree: Tree, files: Sequence[Path], rules: Rules) -> Survey:
         """The images of all files; one that two files list is a fault."""
@@ -52,18 +51,9 @@ class CocoImporter:
         return survey
 
 
-def _is_coco(data: Any) -> bool:
-    return isinstance(data, dict) and all(
-        isinstance(data.get(key), list) for key in ("images", "annotations")
-    )
-
-
 def _read(tree: Tree, file: Path, rules: Rules, survey: Survey) -> CocoInstances | None:
-    data = tree.document(file)
-    if not isinstance(data, dict):
-        survey.faults.add("not a COCO file", tree.short(file))
-        return None
     try:
+        data = read_json(file)
         data = {**data, "annotations": _without_boxes(data, rules, survey, tree.short(file))}
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")

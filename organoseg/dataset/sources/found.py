@@ -19,6 +19,8 @@ from organoseg.io.drawn import Box, Drawn, Sheet, rasterise
 FROM_BOX = "box"
 _SHOWN = 5
 _MOST_KINDS = 12
+# Pixels that touch at a corner belong together.
+_NEIGHBOURS = np.ones((3, 3), np.int8)
 
 
 @dataclass
@@ -98,6 +100,7 @@ class Content:
     """The organoids of one image while they are gathered.
 
     skipped: kinds of drawings that are no organoids. one_number: they are those of a label image that has one number.
+    scattered: how many of a label image's organoids lie in separate pieces.
     """
 
     size: tuple[int, int]
@@ -109,6 +112,7 @@ class Content:
     faults: list[tuple[str, str]] = field(default_factory=list)
     mended: list[tuple[str, str]] = field(default_factory=list)
     one_number: bool = False
+    scattered: int = 0
 
     def add(self, mask: Mask, label: str = "", source: str = "") -> None:
         """One organoid more."""
@@ -179,6 +183,8 @@ def of_labels(
     labels: NDArray[np.int64], size: tuple[int, int], rules: Rules, sources: tuple[str, ...] = ()
 ) -> Content:
     """The organoids of a label image; ``sources``: who drew those of number 1, 2, ..."""
+    from scipy import ndimage
+
     content = Content(size)
     if labels.shape != size:
         content.faults.append((WRONG_SIZE, f"{_size(labels.shape)}, the image is {_size(size)}"))
@@ -187,9 +193,7 @@ def of_labels(
     values = values[values > 0]
     content.one_number = len(values) == 1 and not rules.pieces
     if rules.pieces or len(values) == 1:
-        from scipy import ndimage
-
-        pieces, count = ndimage.label(labels > 0, np.ones((3, 3)))
+        pieces, count = ndimage.label(labels > 0, _NEIGHBOURS)
         if rules.pieces:
             labels = pieces.astype(np.int64)
         elif count > 1:
@@ -199,6 +203,7 @@ def of_labels(
     for number, mask in zip(found.ids.tolist(), found, strict=True):
         who = sources[number - 1] if number <= len(sources) and not rules.pieces else ""
         content.add(mask, source=who)
+        content.scattered += ndimage.label(mask.bits, _NEIGHBOURS)[1] > 1
     return content
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -24,11 +25,12 @@ class ImagejImporter:
 
     def files(self, tree: Tree, rules: Rules) -> Sequence[Path]:
         """Zip files that hold nothing but ROIs, and single ROIs."""
-        return [
-            path
-            for path in tree.labels
-            if path.suffix.lower() == ".roi" or (path.suffix.lower() == ".zip" and is_roi_zip(path))
-        ]
+        zips = [path for path in tree.labels if path.suffix.lower() == ".zip"]
+        good = {path for path in zips if is_roi_zip(path)}
+        # Beside archives of ROIs one that cannot be opened was one of them, and must not go unnoticed.
+        damaged = [path for path in zips if good and not zipfile.is_zipfile(path)]
+        single = [path for path in tree.labels if path.suffix.lower() == ".roi"]
+        return sorted([*good, *damaged, *single])
 
     def survey(self, tree: Tree, files: Sequence[Path], rules: Rules) -> Survey:
         """The images called like the archives: ``A01.zip``, ``A01_RoiSet.zip``, ``RoiSet_A01.zip`` and the like."""

@@ -71,7 +71,7 @@ def recognised(tree: Tree, rules: Rules, wanted: str) -> tuple[Importer, Sequenc
         importer = IMPORTERS[wanted]
         files = importer.files(tree, rules)
         if not files:
-            raise DataError(f"There are no files of {importer.title} here", where=tree.root)
+            raise DataError(f"There are no files of {importer.title} here", where=tree.source)
         return importer, files
     found = {name: importer.files(tree, rules) for name, importer in IMPORTERS.items()}
     found = {name: files for name, files in found.items() if files}
@@ -80,9 +80,13 @@ def recognised(tree: Tree, rules: Rules, wanted: str) -> tuple[Importer, Sequenc
     elif len(found) > 1:
         found.pop(LabelImageImporter.name, None)
     if not found:
+        broken = tree.json_of("broken")
         raise DataError(
-            "No labels were found here that can be imported",
-            where=tree.root,
+            "No labels were found here that can be imported"
+            + (
+                f"; {tree.short(broken[0])}: {tree.json_facts(broken[0]).trouble}" if broken else ""
+            ),
+            where=tree.source,
             remedy=f"Formats are {', '.join(IMPORTERS)}. For label images with other names: --image-pattern and "
             "--label-pattern.",
         )
@@ -90,7 +94,7 @@ def recognised(tree: Tree, rules: Rules, wanted: str) -> tuple[Importer, Sequenc
         kinds = ", ".join(f"{name} ({files[0].name})" for name, files in found.items())
         raise UsageError(
             f"The labels are here in several formats: {kinds}",
-            where=str(tree.root),
+            where=tree.source,
             remedy="Say which to take: --format NAME.",
         )
     name, files = next(iter(found.items()))

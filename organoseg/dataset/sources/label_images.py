@@ -57,7 +57,7 @@ def _pairs(tree: Tree, rules: Rules) -> tuple[dict[Key, Path], dict[Key, Path]]:
         if not found[1]:
             raise DataError(
                 f"No file has a name like {rules.label_pattern!r}",
-                where=tree.root,
+                where=tree.source,
                 remedy="Patterns fit the whole path below the source: 'masks/*.png'.",
             )
         return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from organoseg.core import DataError
 from organoseg.dataset.sources.found import NO_IMAGE, Content, Survey, of_sheet
@@ -22,9 +21,7 @@ class LabelMeImporter:
 
     def files(self, tree: Tree, rules: Rules) -> Sequence[Path]:
         """JSON files with shapes."""
-        return [
-            p for p in tree.labels if p.suffix.lower() == ".json" and _is_labelme(tree.document(p))
-        ]
+        return tree.json_of("labelme")
 
     def survey(self, tree: Tree, files: Sequence[Path], rules: Rules) -> Survey:
         """The images that the files name, or else that are called like them."""
@@ -44,15 +41,11 @@ class LabelMeImporter:
         return surveyed(tree, pairs, files, _read, rules, survey)
 
 
-def _is_labelme(data: Any) -> bool:
-    return isinstance(data, dict) and isinstance(data.get("shapes"), list)
-
-
 def _image(tree: Tree, file: Path, survey: Survey) -> Path | None:
     side = side_of(tree.short(file))
-    named = tree.document(file).get("imagePath")
+    named = tree.json_facts(file).named
     try:
-        found = tree.find(named, file.parent, side) if isinstance(named, str) else None
+        found = tree.find(named, file.parent, side) if named else None
         if found is None:
             same = [p for p in tree.pictures if p.stem == file.stem and p.parent == file.parent]
             found = same[0] if len(same) == 1 else None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from organoseg.dataset.sources.found import Content, Survey, of_sheet
 from organoseg.dataset.sources.pairing import by_stem
@@ -22,26 +21,14 @@ class QuPathImporter:
 
     def files(self, tree: Tree, rules: Rules) -> Sequence[Path]:
         """Files that end in .geojson, and JSON files with features."""
-        return [
-            path
-            for path in tree.labels
-            if path.suffix.lower() == ".geojson"
-            or (path.suffix.lower() == ".json" and _is_geojson(tree.document(path)))
-        ]
+        own = [path for path in tree.labels if path.suffix.lower() == ".geojson"]
+        return sorted([*own, *tree.json_of("geojson")])
 
     def survey(self, tree: Tree, files: Sequence[Path], rules: Rules) -> Survey:
         """The images that are called like the files: ``A01.geojson`` belongs to ``A01.tif``."""
         survey = Survey()
         pairs = by_stem(tree, files, _stem, survey)
         return surveyed(tree, pairs, files, _read, rules, survey)
-
-
-def _is_geojson(data: Any) -> bool:
-    if isinstance(data, list):
-        return bool(data) and all(
-            isinstance(e, dict) and e.get("type") == "Feature" for e in data[:5]
-        )
-    return isinstance(data, dict) and data.get("type") in ("FeatureCollection", "Feature")
 
 
 def _stem(path: Path) -> str:

@@ -69,6 +69,7 @@ def dealt(
         if rules.sides == "groups":
             raise DataError(
                 error.what,
+                where=report.source["path"],
                 remedy="--group-pattern tells groups by file name, --sides train leaves all in training.",
             ) from error
         report.notes.append(
@@ -85,6 +86,7 @@ def _as_stated(
     if without:
         raise DataError(
             f"{len(without)} images lie in no folder called train, val or test: {some(without)}",
+            where=report.source["path"],
             remedy="Import the folders that have sides, or deal groups out instead: --sides groups.",
         )
     gone = _doubles(items, rules, report, survey)

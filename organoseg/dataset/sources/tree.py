@@ -9,10 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 from organoseg.core import DataError
-from organoseg.core.files import read_json
+from organoseg.dataset.sources.json_kinds import JsonFacts, Kind, look_at
 from organoseg.dataset.splits import Side
 from organoseg.io.formats import suffixes
 
@@ -30,17 +29,18 @@ _SIDES: dict[str, Side] = {
 
 @dataclass(frozen=True, eq=False)
 class Tree:
-    """A source: ``labels`` are the files to look for labels in, ``root`` is where names start.
+    """A source as the user named it: ``labels`` are the files to look for labels in, ``root`` is where names start.
 
     images: the folder (or the one file) where the images lie; the same as root where nobody said otherwise.
     by_name_alone: images that were taken for those meant though their folders are called otherwise; to be said.
     """
 
+    source: Path
     root: Path
     labels: tuple[Path, ...]
     images: Path
     by_name_alone: list[str] = field(default_factory=list, repr=False)
-    _documents: dict[Path, Any] = field(default_factory=dict, repr=False)
+    _json: dict[Path, JsonFacts] = field(default_factory=dict, repr=False)
 
     @cached_property
     def readable(self) -> tuple[Path, ...]:
@@ -69,14 +69,16 @@ class Tree:
             path.relative_to(self.root).as_posix() if path.is_relative_to(self.root) else path.name
         )
 
-    def document(self, path: Path) -> Any:
-        """A JSON file, read once. None when it is not JSON."""
-        if path not in self._documents:
-            try:
-                self._documents[path] = read_json(path)
-            except DataError:
-                self._documents[path] = None
-        return self._documents[path]
+    def json_of(self, kind: Kind) -> list[Path]:
+        """The JSON files of a kind; each is looked at once."""
+        for path in self.labels:
+            if path.suffix.lower() == ".json" and path not in self._json:
+                self._json[path] = look_at(path)
+        return [path for path, facts in self._json.items() if facts.kind == kind]
+
+    def json_facts(self, path: Path) -> JsonFacts:
+        """What is known of one that `json_of` gave."""
+        return self._json[path]
 
     @cached_property
     def _by_ending(self) -> dict[str, list[Path]]:
@@ -128,12 +130,21 @@ class Tree:
 
 
 def walk(folder: Path) -> list[Path]:
-    """Every file below, in order; hidden ones and what macOS puts beside them left out, links not followed."""
+    """Every file below, in order; hidden ones and what macOS puts beside them left out, links not followed.
+
+    DataError for a folder that may not be looked into: what is in it would be missed without a word.
+    """
     found: list[Path] = []
-    for here, folders, files in os.walk(folder):
+    for here, folders, files in os.walk(folder, onerror=_refuse):
         folders[:] = sorted(n for n in folders if not n.startswith(".") and n != "__MACOSX")
         found += [Path(here) / name for name in sorted(files) if not name.startswith(".")]
     return sorted(found)
+
+
+def _refuse(error: OSError) -> None:
+    raise DataError(
+        f"Cannot look into the folder: {error.strerror}", where=error.filename
+    ) from error
 
 
 def side_of(name: str) -> Side | None:

@@ -251,6 +251,41 @@ def test_label_images_of_one_number_are_doubted(tmp_path: Path) -> None:
     assert any("one number only" in note for note in report.notes)
 
 
+def test_numbers_of_classes_are_doubted(tmp_path: Path) -> None:
+    image(tmp_path / "in" / "a.png")
+    classes = np.zeros(SIZE, np.uint8)
+    classes[2:6, 2:6] = classes[10:15, 10:15] = 1
+    classes[18:22, 20:26] = 2
+    written.label_image(tmp_path / "in" / "a_mask.png", classes)
+    report = import_source(tmp_path / "in", tmp_path / "out")
+    assert any("1 organoids of label images lie in separate pieces" in n for n in report.notes)
+
+
+def test_a_damaged_file_of_labels_is_never_passed_over(tmp_path: Path) -> None:
+    for seed, name in enumerate("ab"):
+        image(tmp_path / "json" / f"{name}.png", seed)
+        image(tmp_path / "rois" / f"{name}.png", seed)
+    written.labelme(tmp_path / "json" / "a.json", "a.png")
+    (tmp_path / "json" / "b.json").write_text('{"shapes": [')
+    (tmp_path / "json" / "settings.json").write_text("{}")
+    leave = Rules(unlabelled="leave-out")
+    refused(tmp_path / "json", tmp_path / "out", r"Not valid JSON.*: b\.json", leave)
+    write_rois(tmp_path / "rois" / "a.zip", written.organoids())
+    (tmp_path / "rois" / "b.zip").write_bytes(b"PK and no more")
+    refused(tmp_path / "rois", tmp_path / "out", r"archive is damaged.*: b\.png", leave)
+    (tmp_path / "json" / "b.json").unlink()
+    rules = Rules(unlabelled="leave-out", skip_classes=("debriss",))
+    report = import_source(tmp_path / "json", tmp_path / "out", rules)
+    assert any("no labels: settings.json" in note for note in report.notes)
+    assert any("nothing is called debriss" in note for note in report.notes)
+
+
+def test_a_lonely_damaged_file_is_named(tmp_path: Path) -> None:
+    image(tmp_path / "in" / "a.png")
+    (tmp_path / "in" / "labels.json").write_text('{"images": [')
+    refused(tmp_path / "in", tmp_path / "out", r"No labels.*labels\.json: Not valid JSON")
+
+
 def test_a_damaged_image_is_named(tmp_path: Path) -> None:
     for seed, name in enumerate("ab"):
         image(tmp_path / "in" / f"{name}.png", seed)
