@@ -91,9 +91,18 @@ def _one(
     elif roi.roitype in (kinds.RECT, kinds.OVAL):
         box = _box(roi)
         drawn.append(Drawn(who, box if roi.roitype == kinds.RECT else _oval(box), label))
-    else:
+    elif roi.roitype in (
+        kinds.LINE,
+        kinds.FREELINE,
+        kinds.POLYLINE,
+        kinds.ANGLE,
+        kinds.POINT,
+        kinds.NOROI,
+    ):
         kind = roi.roitype.name.lower()
         skipped[kind] = skipped.get(kind, 0) + 1
+    else:
+        drawn.append(Drawn(who, Area(()), label, fault="unknown kind of ROI"))
 
 
 def _box(roi: Any) -> Box:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shutil
 import stat
 import unicodedata
@@ -35,6 +36,11 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
             yield bundle
     except FileNotFoundError as error:
         raise DataError("There is no such file", where=path, remedy="Check the path.") from error
+    except OSError as error:
+        # A damaged table of contents sends the reader to places that no file has. All else is the disk's.
+        if error.errno != errno.EINVAL:
+            raise
+        raise _damaged(path, error) from error
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -42,11 +48,15 @@ def opened(path: Path) -> Iterator[zipfile.ZipFile]:
         EOFError,
         RuntimeError,  # encrypted
     ) as error:
-        raise DataError(
-            f"The archive is damaged, or not one that can be read: {error}",
-            where=path,
-            remedy="Download or copy it again, or unpack it by hand and give the folder.",
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> DataError:
+    return DataError(
+        f"The archive is damaged, or not one that can be read: {error}",
+        where=path,
+        remedy="Download or copy it again, or unpack it by hand and give the folder.",
+    )
 
 
 def unpack(path: Path, folder: Path) -> None:
