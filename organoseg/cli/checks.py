@@ -155,8 +155,9 @@ def _no_gpu(torch: Any) -> Finding:
 
 def weights() -> Iterator[Finding]:
     """Which published weights are on this computer, and whether others may be downloaded."""
+    from organoseg.io.cache import offline
     from organoseg.models.published.catalogue import CATALOGUE
-    from organoseg.models.published.store import find, local_folder, offline, weights_cache
+    from organoseg.models.published.store import find, local_folder, weights_cache
 
     there = [name for name, published in CATALOGUE.items() if find(published)]
     yield Finding("weights", "here", ", ".join(there) or "none yet")
@@ -181,7 +182,7 @@ def usable_cores() -> int:
 
 def folders(folder: Path) -> Iterator[Finding]:
     """Whether results, downloads and temporary files can be written, and the room for them."""
-    from organoseg.models.published.store import cache_folder
+    from organoseg.io.cache import cache_folder
 
     places = {
         "results": folder,

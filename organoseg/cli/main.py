@@ -18,7 +18,18 @@ from types import ModuleType
 from organoseg.cli.console import set_up_messages
 from organoseg.cli.options import verbosity_options
 
-VERBS = ("demo", "doctor", "train", "predict", "track", "evaluate", "archive", "review", "model")
+VERBS = (
+    "demo",
+    "doctor",
+    "train",
+    "predict",
+    "track",
+    "evaluate",
+    "archive",
+    "review",
+    "data",
+    "model",
+)
 
 DESCRIPTION = """\
 Organoid instance segmentation from a few labelled images and a large unlabelled archive.

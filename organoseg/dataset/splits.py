@@ -135,8 +135,20 @@ def split_by_group(
     Groups that hold the same picture are kept together. Deterministic for one seed. UsageError
     for fractions that are not positive shares of 1; DataError for fewer groups than sides.
     """
+    groups = {item.name: group_key(item.image) for item in dataset}
+    pictures = {item.name: item.image.identity for item in dataset}
+    return deal_groups(groups, pictures, fractions, seed)
+
+
+def deal_groups(
+    groups: Mapping[str, str],
+    pictures: Mapping[str, str],
+    fractions: Mapping[Side, float],
+    seed: int = 0,
+) -> Split:
+    """`split_by_group` for images of which only the group and the hash of the picture are at hand, both by name."""
     _check_fractions(fractions)
-    clusters = _clusters(dataset)
+    clusters = _clusters(groups, pictures)
     if len(clusters) < len(fractions):
         raise DataError(
             f"{len(clusters)} independent groups cannot fill {len(fractions)} sides",
@@ -145,7 +157,7 @@ def split_by_group(
     order = np.random.default_rng(seed).permutation(len(clusters))
     # Largest first, so that the small ones can even the shares out; the seed breaks ties.
     ranked = sorted((clusters[i] for i in order), key=len, reverse=True)
-    lacking = {side: fraction * len(dataset) for side, fraction in fractions.items()}
+    lacking = {side: fraction * len(groups) for side, fraction in fractions.items()}
     empty = dict.fromkeys(fractions)
     sides: dict[str, Side] = {}
     for position, names in enumerate(ranked):
@@ -155,8 +167,7 @@ def split_by_group(
         empty.pop(side, None)
         lacking[side] -= len(names)
         sides.update(dict.fromkeys(names, side))
-    groups = {item.name: group_key(item.image) for item in dataset}
-    return Split({name: sides[name] for name in dataset.names}, groups, seed)
+    return Split({name: sides[name] for name in groups}, dict(groups), seed)
 
 
 def few_label_split(path: Path, name: str) -> list[str]:
@@ -187,7 +198,7 @@ def _check_fractions(fractions: Mapping[Side, float]) -> None:
         )
 
 
-def _clusters(dataset: LabelledDataset) -> list[list[str]]:
+def _clusters(groups: Mapping[str, str], pictures: Mapping[str, str]) -> list[list[str]]:
     """Names by group, groups that share a picture joined into one."""
     leader: dict[str, str] = {}
 
@@ -196,11 +207,11 @@ def _clusters(dataset: LabelledDataset) -> list[list[str]]:
             key = leader[key]
         return key
 
-    for item in dataset:
-        leader[find(f"pixels {item.image.identity}")] = find(f"group {group_key(item.image)}")
+    for name, group in groups.items():
+        leader[find(f"pixels {pictures[name]}")] = find(f"group {group}")
     found: dict[str, list[str]] = {}
-    for item in dataset:
-        found.setdefault(find(f"group {group_key(item.image)}"), []).append(item.name)
+    for name, group in groups.items():
+        found.setdefault(find(f"group {group}"), []).append(name)
     return list(found.values())
 
 

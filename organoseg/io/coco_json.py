@@ -87,7 +87,21 @@ def parse_coco_instances(
     ``ignore_regions`` says that the caller minds them.
     """
     path = Path(path)
-    coco = parse_file(read_json(path), path)
+    return coco_instances(
+        read_json(path), path, strict=strict, names=names, ignore_regions=ignore_regions
+    )
+
+
+def coco_instances(
+    data: Any,
+    path: Path,
+    *,
+    strict: bool = True,
+    names: Sequence[str] | None = None,
+    ignore_regions: bool = False,
+) -> CocoInstances:
+    """As `parse_coco_instances`, for the content ``data`` of the file at ``path``, which is read already."""
+    coco = parse_file(data, path)
     _check_links(coco, path, ignore_regions)
     images = _chosen_images(coco.images, names, path)
     by_image = _by_image(a for a in coco.annotations if not a.is_region)

@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from organoseg.core import DataError
 
-_MAX_SIDE = 1 << 20
+#: Sides of an image are below this, in pixels.
+MAX_SIDE = 1 << 20
 
 # What the arrays of Instances can hold.
 _Id = Annotated[int, Field(ge=-(1 << 62), le=1 << 62)]
@@ -34,8 +35,8 @@ class CocoImage(_Model):
 
     id: _Id
     file_name: Annotated[str, Field(min_length=1)]
-    height: Annotated[int, Field(gt=0, le=_MAX_SIDE)]
-    width: Annotated[int, Field(gt=0, le=_MAX_SIDE)]
+    height: Annotated[int, Field(gt=0, le=MAX_SIDE)]
+    width: Annotated[int, Field(gt=0, le=MAX_SIDE)]
 
 
 class CocoCategory(_Model):

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from organoseg.core import DataError, UsageError
-from organoseg.models.download import fetch, verify
+from organoseg.io.download import fetch, verify
 from organoseg.models.published.store import local_folder, offline, weights_cache
 
 SERVER = "https://dl.fbaipublicfiles.com/detectron2/"
@@ -26,7 +26,7 @@ class Entry:
 
     @property
     def checksum(self) -> str | None:
-        """What the publisher states, as :func:`organoseg.models.download.fetch` takes it; None: nothing."""
+        """What the publisher states, as :func:`organoseg.io.download.fetch` takes it; None: nothing."""
         head, found, digits = Path(self.place).stem.partition("model_final_")
         return f"md5:{digits}" if found and not head else None
 

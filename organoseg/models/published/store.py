@@ -7,20 +7,13 @@ import os
 from pathlib import Path
 
 from organoseg.core import DataError, UsageError
-from organoseg.models.download import fetch, verify
+from organoseg.io.cache import cache_folder, offline
+from organoseg.io.download import fetch, verify
 from organoseg.models.published.catalogue import CATALOGUE, PublishedWeights
 
 #: What a folder of weights is looked through for, in this order.
 USUAL_NAMES = ("model.safetensors", "weights.safetensors", "pytorch_model.bin")
 WEIGHT_SUFFIXES = (".safetensors", ".npz", ".pth", ".pt", ".bin", ".pkl")
-
-
-def cache_folder() -> Path:
-    """Where downloads are kept: ``$ORGANOSEG_CACHE``, else the user's cache folder."""
-    base = os.environ.get("ORGANOSEG_CACHE")
-    if base:
-        return Path(base)
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "organoseg"
 
 
 def weights_cache() -> Path:
@@ -32,11 +25,6 @@ def local_folder() -> Path | None:
     """The user's own folder of weights, ``$ORGANOSEG_WEIGHTS``."""
     base = os.environ.get("ORGANOSEG_WEIGHTS")
     return Path(base).expanduser() if base else None
-
-
-def offline() -> bool:
-    """Whether downloads are forbidden: ``ORGANOSEG_OFFLINE=1``."""
-    return os.environ.get("ORGANOSEG_OFFLINE", "").lower() not in ("", "0", "false", "no", "off")
 
 
 def resolve(name_or_path: str | Path) -> Path:

@@ -64,6 +64,8 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         schemes = [urllib.parse.urlsplit(a).scheme for a in (request.full_url, address)]
         if schemes == ["https", "http"]:
             raise OSError("it leads to an address that is not encrypted")
+        if schemes[1] not in ("http", "https"):
+            raise OSError(f"it leads to an address of another kind: {address}")
         return super().redirect_request(request, answer, code, message, headers, address)  # type: ignore[arg-type]
 
 
@@ -72,17 +74,26 @@ def _sha256_in(headers: Any) -> str | None:
     return found[1] if found else None
 
 
-def _continue(url: str, part: Path) -> str | None:
+def _continue(url: str, part: Path, trusted: bool) -> str | None:
     """Append what is missing of ``url`` to ``part``; start again where the server cannot resume.
 
+    trusted: the whole is checked later, so that a part of another file does no harm. Otherwise only a part of which
+    the server said how it tells versions apart is gone on with, and only while the version is the same.
     Returns the sha256 that the server states of the whole file, if it does.
     """
-    have = part.stat().st_size if part.exists() else 0
+    version = _version_of(part)
+    tag = version.read_text(encoding="latin1") if version.exists() else ""
+    have = part.stat().st_size if part.exists() and (tag or trusted) else 0
     redirects = _Redirects()
     opener = urllib.request.build_opener(redirects)
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})  # noqa: S310 - https or the user's own address
+    headers = {"Range": f"bytes={have}-", **({"If-Range": tag} if tag else {})} if have else {}
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - https or the user's own address
     with opener.open(request, timeout=TIMEOUT) as answer:
         resumed = have > 0 and answer.status == 206
+        begin = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range") or "")
+        if resumed and begin and int(begin[1]) != have:
+            raise OSError("the server sends another part than it was asked for")
+        _keep_version(version, answer.headers)
         expected = int(answer.headers.get("Content-Length", 0)) + (have if resumed else 0)
         with part.open("ab" if resumed else "wb") as file:
             said = time.monotonic()
@@ -97,6 +108,26 @@ def _continue(url: str, part: Path) -> str | None:
     if expected and part.stat().st_size < expected:
         raise OSError(f"the connection ended after {part.stat().st_size} of {expected} bytes")
     return stated
+
+
+def _version_of(part: Path) -> Path:
+    """Where the server's word for the version of an unfinished download is kept."""
+    return part.with_name(part.name + ".version")
+
+
+def _keep_version(path: Path, headers: Any) -> None:
+    tag = headers.get("ETag") or ""
+    if not tag or tag.startswith("W/"):  # a weak one may not be asked for
+        tag = headers.get("Last-Modified") or ""
+    if tag:
+        path.write_text(tag, encoding="latin1")
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _discard(part: Path) -> None:
+    part.unlink(missing_ok=True)
+    _version_of(part).unlink(missing_ok=True)
 
 
 def _say(url: str, have: int, expected: int) -> None:
@@ -152,7 +183,13 @@ def verify(path: Path, checksum: str | None, where: str | None = None) -> None:
         write_text(record, f"{found['sha256']}  {path.name}\n")
 
 
-def fetch(url: str, target: Path, checksum: str | None) -> Path:
+def fetch(
+    url: str,
+    target: Path,
+    checksum: str | None,
+    size: int | None = None,
+    first_use: bool = False,
+) -> Path:
     """Download ``url`` to ``target`` once; a broken download goes on where it stopped.
 
     Parameters
@@ -161,6 +198,11 @@ def fetch(url: str, target: Path, checksum: str | None) -> Path:
         ``sha256:`` or ``md5:`` and the digits that the publisher states (all or the first ones; bare digits are of
         a sha256). None: what the server states of the file (the hub does), or an error. The sha256 is kept in a
         file beside ``target``.
+    size
+        Bytes, where they are known.
+    first_use
+        Where nothing is known or stated of the file, what comes is taken, and its sha256 recorded: later uses are
+        held against it.
 
     Raises
     ------
@@ -176,10 +218,10 @@ def fetch(url: str, target: Path, checksum: str | None) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         stated = None
         if checksum is None or not (part.exists() and matches(digests(part, checksum), checksum)):
-            stated = _continue(url, part)
+            stated = _continue(url, part, trusted=checksum is not None)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: it was another file
-            part.unlink(missing_ok=True)
+            _discard(part)
         raise DataError(f"download failed: {error}", where=url, remedy=remedy) from error
     except (OSError, http.client.HTTPException) as error:
         raise DataError(
@@ -187,25 +229,42 @@ def fetch(url: str, target: Path, checksum: str | None) -> Path:
             where=url,
             remedy=f"Run the command again to resume. {remedy}",
         ) from error
-    sha256 = _accept(part, url, checksum, stated, remedy)
+    sha256 = _accept(part, url, checksum, stated, size, first_use, remedy)
     write_text(record_of(target), f"{sha256}  {target.name}\n")
+    _version_of(part).unlink(missing_ok=True)
     part.replace(target)
     return target
 
 
-def _accept(part: Path, url: str, checksum: str | None, stated: str | None, remedy: str) -> str:
+def _accept(
+    part: Path,
+    url: str,
+    checksum: str | None,
+    stated: str | None,
+    size: int | None,
+    first_use: bool,
+    remedy: str,
+) -> str:
     """Its sha256; a file that is not the published one, or of which nothing is stated, is thrown away."""
-    if checksum is None and stated is None:
-        part.unlink()
+    if checksum is None and stated is None and not first_use:
+        _discard(part)
         raise DataError(
             "the server states no checksum, so the download cannot be checked",
+            where=url,
+            remedy=remedy,
+        )
+    came = part.stat().st_size
+    if size is not None and came != size:
+        _discard(part)
+        raise DataError(
+            f"the downloaded file is not the published one: {came} bytes, stated are {size}",
             where=url,
             remedy=remedy,
         )
     found = digests(part, checksum)
     for wanted in (checksum, stated):
         if wanted is not None and not matches(found, wanted):
-            part.unlink()
+            _discard(part)
             kind = "md5" if wanted.startswith("md5:") else "sha256"
             raise DataError(
                 f"the downloaded file is not the published one ({kind})", where=url, remedy=remedy

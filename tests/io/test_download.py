@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from organoseg.core import DataError
-from organoseg.models import download
-from organoseg.models.download import fetch
+from organoseg.io import download
+from organoseg.io.download import fetch
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
@@ -23,6 +23,9 @@ class Server(ThreadingHTTPServer):
     cut: int | None = None
     ranges = True
     chunked = False
+    tag: str | None = None
+    elsewhere: str | None = None
+    content = CONTENT
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -43,12 +46,21 @@ class Handler(BaseHTTPRequestHandler):
             return
         wanted = self.headers.get("Range")
         self.server.asked.append(wanted)
+        if self.server.elsewhere is not None:
+            self.send_response(302)
+            self.send_header("Location", self.server.elsewhere)
+            self.end_headers()
+            return
+        if "If-Range" in self.headers and self.headers["If-Range"] != self.server.tag:
+            wanted = None
         start = int(wanted[6:-1]) if wanted and self.server.ranges else 0
-        if start >= len(CONTENT):
+        if start >= len(self.server.content):
             self.send_error(416)
             return
-        body = CONTENT[start:]
+        body = self.server.content[start:]
         self.send_response(206 if start else 200)
+        if self.server.tag is not None:
+            self.send_header("ETag", self.server.tag)
         if self.server.chunked:
             self.send_header("Transfer-Encoding", "chunked")
         else:
@@ -159,3 +171,58 @@ def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: 
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/weights.pth"
         with pytest.raises(DataError, match="timed out"):
             fetch(url, tmp_path / "weights.pth", CHECKSUM)
+
+
+def test_of_a_file_without_a_checksum_the_first_one_counts(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "weights.pth"
+    with pytest.raises(DataError, match="states no checksum"):
+        fetch(server.url, target, None)
+    fetch(server.url, target, None, first_use=True)
+    assert (tmp_path / "weights.pth.sha256").read_text() == f"{CHECKSUM}  weights.pth\n"
+    fetch(server.url, target, None, first_use=True)
+    target.write_bytes(CONTENT[::-1])
+    with pytest.raises(DataError, match="not the one that was first used here"):
+        fetch(server.url, target, None, first_use=True)
+
+
+def test_a_file_of_another_size_is_thrown_away(server: Server, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="1048576 bytes, stated are 7"):
+        fetch(server.url, tmp_path / "weights.pth", None, size=7, first_use=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("tagged", [True, False])
+def test_parts_of_two_versions_are_never_put_together(
+    server: Server, tmp_path: Path, tagged: bool
+) -> None:
+    """Without a checksum nobody would notice."""
+    target = tmp_path / "weights.pth"
+    server.cut, server.tag = 300_000, '"one"' if tagged else None
+    with pytest.raises(DataError, match="again to resume"):
+        fetch(server.url, target, None, first_use=True)
+    server.cut, server.tag, server.content = None, '"two"' if tagged else None, CONTENT[::-1]
+    fetch(server.url, target, None, first_use=True)
+    assert target.read_bytes() == CONTENT[::-1]
+    assert server.asked == [None, "bytes=300000-" if tagged else None]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["weights.pth", "weights.pth.sha256"]
+
+
+def test_a_part_of_the_same_version_is_gone_on_with(server: Server, tmp_path: Path) -> None:
+    target = tmp_path / "weights.pth"
+    server.cut, server.tag = 300_000, '"one"'
+    with pytest.raises(DataError, match="again to resume"):
+        fetch(server.url, target, None, first_use=True)
+    server.cut = 1 << 20
+    fetch(server.url, target, None, first_use=True)
+    assert target.read_bytes() == CONTENT
+    assert server.asked == [None, "bytes=300000-"]
+
+
+@pytest.mark.parametrize("address", ["ftp://127.0.0.1/weights.pth", "file:///etc/passwd"])
+def test_a_server_that_leads_to_another_kind_of_address_is_not_followed(
+    server: Server, tmp_path: Path, address: str
+) -> None:
+    server.elsewhere = address
+    with pytest.raises(DataError, match="download failed"):
+        fetch(server.url, tmp_path / "weights.pth", CHECKSUM)
+    assert not (tmp_path / "weights.pth").exists()
