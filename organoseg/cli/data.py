@@ -85,6 +85,7 @@ def _add_import(actions: Any) -> None:
     made.add_argument("--set", metavar="NAME", help="SOURCE is this public set: import it as such")
     made.add_argument("--json", action="store_true", help="what was taken, for other programs")
     _add_rules(made)
+    _add_sides(made)
     made.set_defaults(run_action=run_import)
 
 
@@ -130,6 +131,9 @@ def _add_rules(made: argparse.ArgumentParser) -> None:
     rules.add_argument(
         "--one-class", action="store_true", help="all are organoids, whatever they are called"
     )
+
+
+def _add_sides(made: argparse.ArgumentParser) -> None:
     sides = made.add_argument_group("train, validation, test", argument_default=argparse.SUPPRESS)
     sides.add_argument(
         "--sides", choices=("auto", "folders", "groups", "train"),

@@ -218,7 +218,8 @@ def fetch(
         target.parent.mkdir(parents=True, exist_ok=True)
         stated = None
         if checksum is None or not (part.exists() and matches(digests(part, checksum), checksum)):
-            stated = _continue(url, part, trusted=checksum is not None)
+            # Without a first use something has to be stated of the whole, and it is held against that.
+            stated = _continue(url, part, trusted=checksum is not None or not first_use)
     except urllib.error.HTTPError as error:
         if error.code == 416:  # the part is longer than the file: it was another file
             _discard(part)

@@ -9,14 +9,11 @@ OUT/import.json    where every image and label came from, what was left out and 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,16 +29,15 @@ from organoseg.dataset.sources.found import (
     some,
 )
 from organoseg.dataset.sources.importers import recognised
+from organoseg.dataset.sources.opening import opened_tree, origin_of
 from organoseg.dataset.sources.record import ImageRecord, ImportReport
 from organoseg.dataset.sources.rules import Rules
 from organoseg.dataset.sources.sides import dealt, grouped
-from organoseg.dataset.sources.tree import Tree, side_of, walk
+from organoseg.dataset.sources.tree import Tree
 from organoseg.dataset.splits import SIDES
 from organoseg.io.coco_models import MAX_SIDE
 from organoseg.io.formats import read_image
 from organoseg.io.instances_json import write_instances
-from organoseg.io.roi_in import is_roi_zip
-from organoseg.io.unzip import unpack
 
 LABELS, IMAGES, SPLIT, SUBSETS = "labels.json", "images", "split.json", "subsets.json"
 DEFAULT_CLASS = "organoid"
@@ -82,70 +78,17 @@ def import_source(
         raise UsageError(
             "There is something there already", where=out, remedy="Give --out a new folder."
         )
-    out.parent.mkdir(parents=True, exist_ok=True)
-    with _tree(source, out.parent, rules, below) as tree:
+    with opened_tree(source, out.parent, rules, below) as tree:
         importer, files = recognised(tree, rules, form)
         survey = importer.survey(tree, files, rules)
         _say_json(tree, importer.name, survey)
-        report = ImportReport(out, importer.name, importer.title, _origin(source), rules.as_json())
+        report = ImportReport(
+            out, importer.name, importer.title, origin_of(source), rules.as_json()
+        )
         with atomic_folder(out) as made:
             taken = _read_all(tree, survey, rules, report, progress)
             _write(made, tree, taken, rules, report, survey)
     return report
-
-
-@contextlib.contextmanager
-def _tree(source: Path, beside: Path, rules: Rules, below: str) -> Iterator[Tree]:
-    """The files of a source; what an archive holds is unpacked beside the output, and gone afterwards."""
-    if not source.exists():
-        raise DataError("There is no such file or folder", where=source, remedy="Check the path.")
-    if rules.images is not None and not rules.images.exists():
-        raise DataError("There are no images there", where=rules.images, remedy="Check --images.")
-    if source.is_file() and source.suffix.lower() == ".zip" and not is_roi_zip(source):
-        with tempfile.TemporaryDirectory(prefix=".tmp-", dir=beside) as place:
-            # Groups are named by folders: one that is called by chance would change from run to run.
-            root = Path(place) / source.stem
-            unpack(source, root)
-            yield _folder(source, _only(root), rules, below)
-    elif source.is_file():
-        if source.suffix.lower() in (".tar", ".gz", ".tgz", ".7z", ".rar", ".bz2", ".xz"):
-            raise DataError(
-                "Only zip archives are unpacked",
-                where=source,
-                remedy="Unpack it, and give the folder.",
-            )
-        yield Tree(source, source.parent, (source,), rules.images or source.parent)
-    else:
-        yield _folder(source, source, rules, below)
-
-
-def _folder(source: Path, root: Path, rules: Rules, below: str) -> Tree:
-    root = _below(root, below) if below else root
-    return Tree(source, root, tuple(walk(root)), rules.images or root)
-
-
-def _below(root: Path, below: str) -> Path:
-    """The uppermost folder that is called so: people give a set's folder, or one around it, or one inside."""
-    if root.resolve().name == below:
-        return root
-    found = sorted((p for p in root.rglob(below) if p.is_dir()), key=lambda p: len(p.parts))
-    if not found:
-        raise DataError(f"The source has no folder {below!r}", where=root)
-    return found[0]
-
-
-def _only(root: Path) -> Path:
-    """Archives often hold one folder with everything in it. One that says a side says something, and stays."""
-    inside = [p for p in root.iterdir() if not p.name.startswith(".") and p.name != "__MACOSX"]
-    alone = len(inside) == 1 and inside[0].is_dir() and side_of(f"{inside[0].name}/x") is None
-    return inside[0] if alone else root
-
-
-def _origin(source: Path) -> dict[str, Any]:
-    facts: dict[str, Any] = {"path": str(source)}
-    if source.is_file():
-        facts["sha256"] = file_hash(source)
-    return facts
 
 
 def _read_all(

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from organoseg.core import DataError, UsageError
-from organoseg.dataset.sources import Rules, bring_in, import_source
+from organoseg.core import DataError, RunError, UsageError
+from organoseg.dataset.sources import Rules, bring_in, import_source, opening
 from organoseg.io.roi_zip import write_rois
 from tests.dataset.sources import written
 from tests.dataset.sources.written import BOXES, SIZE, image, loaded
@@ -351,6 +351,24 @@ def test_what_cannot_be_told_is_asked(tmp_path: Path) -> None:
         Rules(validation=0.6, test=0.4)
 
 
+def test_a_place_that_cannot_be_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("no folder")
+    folder = with_coco(tmp_path / "in", lambda document: None)
+    with pytest.raises(RunError, match="Cannot write into the folder"):
+        import_source(folder, tmp_path / "file" / "out")
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(opening, "unpack", full)
+    path = written.zipped(folder, tmp_path / "in.zip")
+    with pytest.raises(RunError, match="No space left"):
+        import_source(path, tmp_path / "out")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "in", "in.zip"]
+
+
 def test_a_disk_that_fails_in_the_middle_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -363,6 +381,6 @@ def test_a_disk_that_fails_in_the_middle_leaves_nothing(
         return copy(source, target)
 
     monkeypatch.setattr(bring_in, "_copy", full)
-    with pytest.raises(Exception, match="No space left"):
+    with pytest.raises(RunError, match="No space left"):
         import_source(folder, tmp_path / "out")
     assert [p.name for p in tmp_path.iterdir()] == ["in"]
