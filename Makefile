@@ -14,11 +14,12 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup test lint types unit format demo constraints clean
+.PHONY: help setup test lint types unit format demo docs constraints clean
 
 help:
 	@echo "make demo    synthetic organoids: train, compare, write demo/report.html (no data, no download)"
 	@echo "make test    ruff, mypy and pytest   (make unit TESTS=tests/core: only these tests)"
+	@echo "make docs    the pages under docs/ as a site in site/"
 	@echo "make setup   only the environment in $(VENV)"
 	@echo "make format  let ruff format and mend what it can"
 
@@ -58,6 +59,10 @@ format: $(STAMP)
 # --force makes an earlier demo anew; it clears nothing but what a demo leaves.
 demo: $(STAMP)
 	$(BIN)/organoseg demo --out demo --force
+
+# The theme asks for its successor on every build; that line would hide the warnings that matter.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 # Writes the versions of this environment down as the tested ones (after the tests have passed with them).
 constraints: $(STAMP)
