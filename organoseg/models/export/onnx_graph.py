@@ -6,7 +6,7 @@ layers. A test holds the graph against the network.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -64,14 +64,14 @@ class _Graph:
         return name
 
     def conv(self, layer: nn.Conv2d, x: str, name: str, key: str = "") -> str:
-        top, left = layer.padding  # type: ignore[misc]
+        top, left = (int(side) for side in layer.padding)
         behind = 1 if isinstance(layer, PaddedConv) and layer.behind_only else 0
         return self.weighted(
             layer.weight, layer.bias, x, name, key,
             kernel_shape=list(layer.kernel_size),
             strides=list(layer.stride),
             group=layer.groups,
-            pads=[top, left, top + behind, left + behind],  # type: ignore[operator]
+            pads=[top, left, top + behind, left + behind],
         )  # fmt: skip
 
     def weighted(
@@ -101,9 +101,9 @@ class _Graph:
         )  # fmt: skip
 
     def conv_norm_act(self, layer: ConvNormAct, x: str, name: str, key: str = "") -> str:
-        conv, norm, key = layer[0], layer[1], key or name
+        conv, norm, key = layer[0], cast(nn.GroupNorm, layer[1]), key or name
         x = self.conv(conv, x, f"{name}.conv", f"{key}.conv")  # type: ignore[arg-type]
-        groups = int(norm.num_groups)
+        groups = norm.num_groups
         # Group normalisation is instance normalisation of the groups' channels in one row.
         shape = self.op("Shape", [x], f"{name}.shape")
         row = self.constant(f"row.{groups}", np.array([0, groups, -1], np.int64))
@@ -111,11 +111,11 @@ class _Graph:
         ones = self.constant(f"ones.{groups}", np.ones(groups, np.float32))
         zeros = self.constant(f"zeros.{groups}", np.zeros(groups, np.float32))
         flat = self.op(
-            "InstanceNormalization", [flat, ones, zeros], f"{name}.norm", epsilon=float(norm.eps)
+            "InstanceNormalization", [flat, ones, zeros], f"{name}.norm", epsilon=norm.eps
         )
         x = self.op("Reshape", [flat, shape], f"{name}.image")
-        weight = self.constant(f"{key}.scale", norm.weight[:, None, None])  # type: ignore[index]
-        bias = self.constant(f"{key}.shift", norm.bias[:, None, None])  # type: ignore[index]
+        weight = self.constant(f"{key}.scale", norm.weight[:, None, None])
+        bias = self.constant(f"{key}.shift", norm.bias[:, None, None])
         x = self.op("Mul", [x, weight], f"{name}.scaled")
         x = self.op("Add", [x, bias], f"{name}.shifted")
         return self.op("Relu", [x], f"{name}.relu")

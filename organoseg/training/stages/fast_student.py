@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from organoseg.core import DataError, UsageError, normalised
@@ -124,9 +126,9 @@ class FastStudentStages(Conductor):
                 "as they are; several method.teacher_zooms would soften them"
             )
 
-    def _count(self, pixels: object) -> int:
+    def _count(self, pixels: NDArray[np.float32]) -> int:
         """Organoids in a picture from which the student would learn."""
-        tensor = torch.from_numpy(pixels)[None, None].to(self.setting.state.device)  # type: ignore[arg-type]
+        tensor = torch.from_numpy(pixels)[None, None].to(self.setting.state.device)
         target = self.labeller.label(self.teacher, tensor)[0]  # type: ignore[arg-type]
         return int((~target.ignored).sum())
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from organoseg.core import Instances
+from organoseg.core.soft_mask import SoftMask, dilated
 from organoseg.models.mask2former import decode as decoding
 from organoseg.models.mask2former.decode import Frame, decode, full_size
 from organoseg.models.mask2former.network import Predictions
@@ -60,6 +61,21 @@ def test_the_score_is_class_probability_times_mean_mask_probability() -> None:
     inner = logits.sigmoid()[logits > 0].mean()
     assert float(found.scores[0]) == pytest.approx(0.8 * float(inner), abs=1e-4)
     assert np.array_equal(found.to_dense()[0], (logits > 0).numpy())
+
+
+def test_soft_masks_are_the_probabilities_around_each_organoid() -> None:
+    _, truth = discs(3, 1, SHAPE, (14, 18))
+    predictions = _says(truth, [[0.3], [0.9], [0.6]], sharpness=4.0)
+    plain = _decoded(predictions)
+    chosen = Mask2FormerOptions.model_validate({"queries": 8, "hidden": 32})
+    soft: list[list[SoftMask]] = []
+    found = decode(predictions, (1,), Frame(SHAPE, 4.0), chosen, 0.05, soft)[0]
+    assert found.scores.tolist() == plain.scores.tolist()
+    logits = full_size(predictions.masks()[0, [1, 2, 0]], Frame(SHAPE, 4.0)).sigmoid().numpy()
+    for mask, one, whole in zip(found.masks, soft[0], logits, strict=True):
+        assert one.box == dilated(mask.box, SHAPE)
+        y0, x0, y1, x1 = one.box
+        np.testing.assert_allclose(one.values, whole[y0:y1, x0:x1], atol=1e-6)
 
 
 def test_one_query_may_speak_for_two_classes() -> None:
