@@ -19,6 +19,7 @@ from time import perf_counter
 from typing import Any
 
 import numpy as np
+import yaml
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
@@ -86,8 +87,11 @@ def _save(item: LabelledImage, folder: Path) -> None:
 
 
 def recipe_tree(world: Path, method: str, seed: int, args: Namespace) -> dict[str, Any]:
-    """One training as plain data; guided runs take the supervised one of their seed as teacher."""
-    name, _, variant = method.partition("+")
+    """One training as plain data; guided runs take the supervised one of their seed as teacher.
+
+    A variant such as ``class_agnostic+predictor=copied`` takes the labeller of the plain method's run.
+    """
+    name, *words = method.split("+")
     tree: dict[str, Any] = {
         "seed": seed,
         "data": {
@@ -107,8 +111,13 @@ def recipe_tree(world: Path, method: str, seed: int, args: Namespace) -> dict[st
         tree["data"]["unlabelled"] = str(world / "archive")
     if name == "guided":
         tree["method"]["teacher"] = str(args.out / "supervised" / f"seed-{seed}" / "model")
-    if variant:  # class_agnostic+copied: the same with another predictor
-        tree["method"]["predictor"] = variant
+    if name == "class_agnostic" and not words:
+        tree["method"]["save_labeller"] = True
+    elif name == "class_agnostic":
+        tree["method"]["teacher"] = str(args.out / name / f"seed-{seed}" / "labeller")
+    for word in words:
+        key, _, value = word.partition("=")
+        tree["method"][key] = yaml.safe_load(value)
     return tree
 
 
@@ -187,7 +196,7 @@ def table(result: dict[str, Any]) -> str:
         f"- {result['labels']} labelled organoids of each phenotype in {low} to {high} images, "
         f"{result['archive']} images without labels, {result['test']} test images; {result['steps']} steps; "
         f"{len({r['seed'] for r in result['runs']})} seeds. Guided runs take the supervised model of their seed "
-        "as teacher; its seconds are not counted again."
+        "as teacher, variants the labeller of the method without them; those seconds are not counted again."
     )
     return "\n".join([markdown(heads, rows), "", facts, *origin(result)])
 
@@ -196,7 +205,12 @@ def main(arguments: Sequence[str]) -> int:
     """The program."""
     parser = ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     add = parser.add_argument
-    add("--methods", type=lambda text: text.split(","), default=list(METHODS))
+    add(
+        "--methods",
+        type=lambda text: text.split(","),
+        default=list(METHODS),
+        help="each after the one whose teacher it takes; class_agnostic+predictor=copied: a variant",
+    )
     add("--seeds", type=lambda text: [int(s) for s in text.split(",")], default=[0, 1, 2])
     add("--steps", type=int, default=400)
     add("--labels", type=int, default=5, help="labelled organoids of each phenotype")

@@ -93,6 +93,7 @@ def test_data_cards_have_facts_and_sections(repository: Path, name: str) -> None
         "docs/napari.md",
         "docs/experiments.md",
         "docs/mask2former.md",
+        "docs/methods/class_agnostic.md",
         "docs/predict.md",
     ],
 )

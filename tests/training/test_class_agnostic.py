@@ -239,6 +239,15 @@ def test_a_teacher_that_knows_other_classes_is_refused_by_their_names(
         train(parse_recipe(tree_of(kinds, teacher=str(teacher))), tmp_path / "run", reporter=silent)
 
 
+def test_an_engine_that_does_not_say_what_tells_classes_apart_is_refused_at_once(
+    kinds: Path, tmp_path: Path, fake_engine: None
+) -> None:
+    tree = tree_of(kinds) | {"model": {"engine": "fake"}}
+    with pytest.raises(UsageError, match="FakeEngine does not say"):
+        train(parse_recipe(tree), tmp_path / "run", reporter=silent)
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.parametrize("name", ["class_agnostic", "guided"])
 def test_a_teacher_that_finds_nothing_ends_the_run_with_the_reason(
     kinds: Path, tmp_path: Path, name: str

@@ -13,7 +13,7 @@ from organoseg.distill.descent import Branch, Descent, Report
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights
 from organoseg.io.instances_json import ORGANOID
-from organoseg.models.agnostic import OneClass, target_of_one_class
+from organoseg.models.agnostic import OneClass, predictor_parameters, target_of_one_class
 from organoseg.models.protocol import Segmenter, Target
 from organoseg.training import plan
 from organoseg.training.crops import Crops, feed_of
@@ -33,6 +33,9 @@ class ClassAgnosticStages(Conductor):
         method = setting.recipe.method
         if not isinstance(method, ClassAgnostic):
             raise TypeError(f"{type(method).__name__} is not class-agnostic warm-up")
+        predictor_parameters(
+            setting.state.student
+        )  # an engine that has none is refused before it trains
         self.method = method
         self.pools = Pools(setting, method, ORGANOID)
         self._crops = Crops(setting, self._feed, self.schedule.length(Phase.WARM_UP))
