@@ -3,7 +3,8 @@
     python benchmarks/two_teachers.py --data ../shared/data/m_orgaquant --split validation \
         --models runs/a/model runs/b/model runs/c/model
 
-Each model is taught by the next one, under every rule of `distill.agreement`, with the organoid filter.
+Each model's words count once the next one was asked too, under every rule of `distill.agreement`, with the organoid
+filter. `expected` is the sum of certainties, `certainty that is right` its share on what people drew too.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from organoseg.models.ensemble import LOWEST, ZOOMS, Thorough
 from organoseg.models.folder import load_module
 
 RULES: tuple[Rule, ...] = ("off", "keep", "weight")
+HEADERS = (
+    "rule", "taught", "expected", "right", "certainty that is right", "of what was drawn", "ignored / background", "AP",
+)  # fmt: skip
 RIGHT = 0.5  # mask IoU from which a pseudo-label shows what a person drew
 
 
@@ -110,10 +114,7 @@ def main(arguments: Sequence[str]) -> int:
         print(error, file=sys.stderr)
         return error.exit_code
     truth = [item.instances for item in items]
-    print(
-        "| rule | taught | expected | right | certainty that is right | of what was drawn | ignored / background | AP |"
-    )
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
+    print(f"| {' | '.join(HEADERS)} |\n{'| --- ' * len(HEADERS)}|")
     for place, mine in enumerate(seen):
         for rule in RULES:
             print(line(rule, *measure(mine, seen[(place + 1) % len(seen)], truth, rule)))
