@@ -16,7 +16,7 @@ from tests.training.tiny import write_data
 
 COMPACT = ("guided.yaml", "paper.yaml", "supervised.yaml")
 #: Of the methods that have a page under docs/methods.
-FAMILY = ("class_agnostic.yaml", "mutual.yaml")
+FAMILY = ("class_agnostic.yaml", "fast_student.yaml", "mutual.yaml")
 MASK2FORMER = (
     "organoid_mask2former_dinov2_s.yaml",
     "organoid_mask2former_r50.yaml",
