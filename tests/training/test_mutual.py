@@ -29,7 +29,7 @@ from tests.training.tiny import recipe, write_recipe
 
 METHOD = {
     "name": "mutual", "teacher_steps": 2, "burn_in": 0.5, "half_life": 3, "unlabelled_batch": 2,
-    "pool": 2, "pool_zooms": [1.0], "guard": False, "accept": 0.0, "ignore": 0.0,
+    "pool": 2, "pool_zooms": [1.0], "guard": False, "if_nothing": "go_on", "accept": 0.0, "ignore": 0.0,
     "cut_mix": 0.5, "cross_weight": 0.5, "feature_augmentation": 1.5,
 }  # fmt: skip
 #: Six steps: two of the teachers, two of each other stage; a checkpoint after each.
