@@ -56,7 +56,7 @@ class CardFacts(_Strict):
     tags: tuple[str, ...] = ()
     # What organoseg reads.
     name: str = Field(min_length=1)
-    version: str = "1"
+    version: str = "1.0.0"
     homepage: str | None = None
     date_published: str | None = Field(None, pattern=rf"^(\d{{4}}(-\d{{2}}(-\d{{2}})?)?|{BLANK})$")
     creators: tuple[str, ...] = ()

@@ -47,10 +47,10 @@ class Leak:
 class SetStatistics:
     """Measured facts of a labelled set.
 
-    shapes, dtypes, suffixes, pixel_sizes: how many images have each; sizes in px are (height, width), pixel sizes µm per
-    px, None where the file does not say. per_image, diameter_px, diameter_um: 5th, 50th and 95th percentile; None where there
-    is nothing to measure. overlapping, touching_border: shares of the organoids. duplicates: images with the same
-    pixels. leaks: what two sides share that have no image in common (nested subsets have, on purpose).
+    shapes, dtypes, suffixes, pixel_sizes: how many images have each; sizes are (height, width) in px, pixel sizes µm
+    per px, None where a file does not say. per_image, diameter_px, diameter_um: 5th, 50th and 95th percentile, None
+    where there is nothing to measure. overlapping, touching_border: shares of the organoids. duplicates: images with
+    the same pixels. leaks: what two sides share that have no image in common (nested subsets have, on purpose).
     """
 
     images: int
