@@ -8,7 +8,7 @@ from typing import Any
 
 from organoseg.cli.options import verbosity_options
 
-SHELLS = ("bash", "zsh", "fish", "tcsh", "powershell")
+SHELLS = ("bash", "zsh", "fish", "powershell")
 #: What the metavar of a path says it is, where only a folder will do.
 _FOLDERS = ("DIR", "FOLDER", "RUN", "PROJECT", "DATASET", "A.zarr")
 
