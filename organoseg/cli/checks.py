@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 LOW_DISK = 5 * 10**9
-FOR_DEVELOPERS = ("dev", "peers")
+FOR_DEVELOPERS = ("bench", "dev", "docs", "peers", "window")
+#: What a user misses who has not installed a part.
+PURPOSES = {
+    "cluster": "several processes and Dask clusters",
+    "czi": "Zeiss CZI files",
+    "fast": "faster reading of zarr archives",
+    "lif": "Leica LIF files",
+    "mask2former": "engine `mask2former`",
+    "napari": "the napari plugin",
+    "nd2": "Nikon ND2 files",
+    "track": "organoids over time",
+}
 
 State = Literal["ok", "absent", "problem"]
 
@@ -41,6 +52,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from packages()
     yield detectron2()
     yield from torch_device()
+    yield starter_model()
     yield from weights()
     yield from folders(folder)
 
@@ -75,7 +87,8 @@ def _package(name: str, floor: str, extra: str | None) -> Finding:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        value = f"not there (part `{extra}`)" if extra else "not there"
+        purpose = PURPOSES.get(extra or "")
+        value = "not there" + (f": {purpose} (part `{extra}`)" if purpose else "")
         return Finding(topic, name, value, "absent" if extra else "problem", install)
     if not SpecifierSet(floor).contains(version, prereleases=True):
         return Finding(topic, name, f"{version}, needed {floor}", "problem", install)
@@ -151,6 +164,27 @@ def _no_gpu(torch: Any) -> Finding:
         return Finding("torch", "device", "cpu")
     remedy = "Install torch for CUDA as https://pytorch.org/get-started says, and a driver that is new enough."
     return Finding("torch", "device", "cpu, though there is an NVIDIA GPU", "problem", remedy)
+
+
+def starter_model() -> Finding:
+    """Whether the model that comes with organoseg is there and whole."""
+    from organoseg.core import DataError, file_hash
+    from organoseg.models.shelf import starter_folder
+
+    topic, name, again = "models", "starter", "Install organoseg again."
+    folder = starter_folder()
+    if folder is None:
+        return Finding(topic, name, "not there: `predict` needs --model", "absent", again)
+    from organoseg.models.folder import WEIGHTS, read_description
+
+    try:
+        description = read_description(folder)
+        whole = file_hash(folder / WEIGHTS) == description.weights_sha256
+    except (DataError, OSError) as error:
+        return Finding(topic, name, str(error), "problem", again)
+    if not whole:
+        return Finding(topic, name, "its weights are damaged", "problem", again)
+    return Finding(topic, name, description.identity)
 
 
 def weights() -> Iterator[Finding]:
