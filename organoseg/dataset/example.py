@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from organoseg.core import UsageError, atomic_write
+from organoseg.core import UsageError
 from organoseg.core.folders import atomic_folder
 from organoseg.dataset.labelled import LabelledImage
 from organoseg.dataset.synthetic import SyntheticSpec, make_image
@@ -49,6 +50,10 @@ def write_example(out: Path, size: ExampleSize | None = None, seed: int = 0) -> 
         It cannot be written.
     """
     size = size or ExampleSize()
+    if out.exists():
+        raise UsageError(
+            "There is something there already", where=out, remedy="Give the name of a new folder."
+        )
     with atomic_folder(out) as folder:
         for part, count, labels in (
             ("labelled", size.labelled, "labels.json"),
@@ -77,7 +82,10 @@ def _write(folder: Path, items: list[LabelledImage] | Iterator[LabelledImage]) -
     import tifffile
 
     folder.mkdir()
-    options = {"resolution": (1 / PIXEL_SIZE, 1 / PIXEL_SIZE), "metadata": {"unit": "um"}}
+    options: dict[str, Any] = {
+        "resolution": (1 / PIXEL_SIZE, 1 / PIXEL_SIZE),
+        "metadata": {"unit": "um"},
+    }
     for item in items:
-        with atomic_write(folder / item.name) as handle:
-            tifffile.imwrite(handle, item.image.plane(), imagej=True, **options)
+        # The whole folder appears at once, so a file need not.
+        tifffile.imwrite(folder / item.name, item.image.plane(), imagej=True, **options)

@@ -21,21 +21,20 @@ def test_the_set_is_labelled_has_a_pixel_size_and_shares_no_picture(
     parser = argparse.ArgumentParser()
     data_example.add_verbs(parser.add_subparsers())
     out = tmp_path / "example"
-    numbers = ["--labelled", "2", "--test", "3", "--wells", "9"]
+    numbers = ["--labelled", "1", "--test", "2", "--wells", "3"]
     args = parser.parse_args(["example", "--out", str(out), *numbers])
     assert args.run_action(args) == 0
     assert (
-        "2 labelled images, 3 test images, a plate of 9 wells (18 images)"
-        in capsys.readouterr().out
+        "1 labelled images, 2 test images, a plate of 3 wells (6 images)" in capsys.readouterr().out
     )
     labelled = load_coco(out / "labels.json", out / "labelled")
     test = load_coco(out / "test.json", out / "test")
-    assert (len(labelled), len(test)) == (2, 3)
+    assert (len(labelled), len(test)) == (1, 2)
     assert labelled.mean_count > 0
     plate = [read_image(path) for path in sorted((out / "plate").iterdir())]
     assert plate[0].name == "plate1_A01_s1.tif"
-    assert plate[2].name == "plate1_A02_s1.tif"
-    assert len(plate) == 18
+    assert plate[2].name == "plate1_B01_s1.tif"
+    assert len(plate) == 6
     images = [*plate, *(item.image for item in (*labelled, *test))]
     assert len({image.identity for image in images}) == len(images)
     assert all(np.allclose(image.pixel_size or 0, PIXEL_SIZE) for image in images)
