@@ -34,6 +34,13 @@ organoseg review open mine --bundle for_anna.zip""",
     "model list": "organoseg model list runs/",
     "model info": "organoseg model info runs/first/model",
     "model import": "organoseg model import model_final.pth --config config.yaml --out imported --classes organoid",
+    "model export": "organoseg model export runs/first/model --onnx organoids.onnx",
+    "data list": "organoseg data list",
+    "data fetch": "organoseg data fetch orgasegment",
+    "data import": """\
+organoseg data import exported.zip --out data/mine
+organoseg data import plate7 --image-pattern 'raw/*.tif' --label-pattern 'masks/*.png' --out data/plate7""",
+    "data example": "organoseg data example --out example",
     "data card": """\
 organoseg data card labels.json --images images/ --out CARD.md --group-pattern '(plate\\d+_[A-H]\\d+)'
 organoseg data card CARD.md --croissant croissant.json""",
