@@ -6,6 +6,7 @@ Each page is made when the site is built, so it cannot lag behind the code.
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import re
 from pathlib import Path
@@ -57,7 +58,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     add("changelog.md", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))
     for path in CARDS:
         card = read_card(path)
-        add(f"data/{path.stem}.json", _json(croissant(card)))
+        add(f"data/{path.stem}.json", json.dumps(croissant(card), indent=2, ensure_ascii=False))
         add(f"data/{path.name}", card_page(path.read_text(encoding="utf-8"), path.stem))
     for path in sorted((ROOT / "configs").rglob("*.yaml")):
         name = path.relative_to(ROOT).as_posix()
@@ -71,12 +72,6 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     for pattern, target in MOVED:
         markdown = re.sub(rf"\]\({pattern}\)", rf"]({up}{target})", markdown)
     return markdown
-
-
-def _json(value: Any) -> str:
-    import json
-
-    return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def card_page(text: str, name: str) -> str:
@@ -158,7 +153,7 @@ def _section(title: str, schema: dict[str, Any]) -> str:
         usual = (
             "**needed**"
             if name in needed
-            else f"`{_json(field.get('default'))}`".replace("|", "\\|")
+            else f"`{json.dumps(field.get('default'), ensure_ascii=False)}`".replace("|", "\\|")
         )
         usual = "see there" if len(usual) > 60 else usual.replace("\n", "")
         what = _said(field.get("description", "")).replace("\n", " ")
