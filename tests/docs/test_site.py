@@ -137,3 +137,14 @@ def test_links_that_leave_the_folder_are_led_to_the_site(
         file = Source
 
     assert hooks.on_page_markdown(written, Page) == led
+
+
+def test_every_page_that_people_write_is_checked_for_links_on_disk() -> None:
+    """GitHub shows the pages as they lie: their links must lead somewhere there, too."""
+    broken = []
+    pages = [*(ROOT / "docs").rglob("*.md"), *(ROOT / "data_cards").glob("*.md")]
+    for page in [*pages, ROOT / "CONTRIBUTING.md", ROOT / "README.md"]:
+        for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+            if not re.match(r"[a-z]+:", target) and not (page.parent / target).exists():
+                broken.append(f"{page.relative_to(ROOT)}: {target}")
+    assert broken == []
