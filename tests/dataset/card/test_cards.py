@@ -116,3 +116,19 @@ def test_the_checksum_of_m_orgaquant_is_that_of_the_file_at_hand(shared: Path) -
         f for f in read_card(CARDS / "m_orgaquant.md").facts.files if f.name == "instances_val.json"
     )
     assert file_hash(shared / "data" / "m_orgaquant" / "instances_val.json") == val.sha256
+
+
+def test_cards_and_downloads_agree() -> None:
+    """A set that `organoseg data fetch` knows has a card with the same address and checksum."""
+    sources = pytest.importorskip(
+        "organoseg.dataset.sources.catalogue", reason="the catalogue of public sets is not there"
+    )
+    for public in sources.CATALOGUE.values():
+        facts = read_card(CARDS / f"{public.name.replace('-', '_')}.md").facts
+        assert facts.pretty_name == public.title
+        if public.url is None:
+            continue
+        (archive,) = (file for file in facts.files if file.role == "archive")
+        assert archive.url == public.url.partition("?")[0]
+        pinned = public.checksum.removeprefix("sha256:") if public.checksum else None
+        assert archive.sha256 == pinned
