@@ -14,11 +14,12 @@ TESTS ?= tests
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
-.PHONY: help setup test lint types unit format demo constraints clean
+.PHONY: help setup test lint types unit format demo docs constraints clean
 
 help:
 	@echo "make demo    synthetic organoids: train, compare, write demo/report.html (no data, no download)"
 	@echo "make test    ruff, mypy and pytest   (make unit TESTS=tests/core: only these tests)"
+	@echo "make docs    the site, in site/ (needs no network once the environment is there)"
 	@echo "make setup   only the environment in $(VENV)"
 	@echo "make format  let ruff format and mend what it can"
 
@@ -59,6 +60,10 @@ format: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/organoseg demo --out demo --force
 
+# Warnings are errors; the variable silences a word of its theme about a successor.
+docs: $(STAMP)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 # Writes the versions of this environment down as the tested ones (after the tests have passed with them).
 constraints: $(STAMP)
 	$(BIN)/python -m pip freeze --exclude-editable | sed 's/+cpu$$//' | \
@@ -68,4 +73,4 @@ constraints: $(STAMP)
 	rm constraints.new
 
 clean:
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist organoseg.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site organoseg.egg-info

@@ -9,8 +9,6 @@ from pydantic import BaseModel, ConfigDict, Field
 #: Stands in a card wherever only a person knows the answer.
 BLANK = "FILL IN"
 
-Sha256 = Field(None, pattern="^[0-9a-f]{64}$")
-
 
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -22,7 +20,7 @@ class CardFile(_Strict):
     name: str = Field(min_length=1, description="its name in the set, unique")
     url: str = Field(min_length=1, description="where it is; relative to the card for a lab's own")
     format: str = Field(pattern="^[a-z]+/[a-z0-9.+-]+$", description="MIME type")
-    sha256: str | None = Sha256
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
     role: Literal["archive", "coco", "boxes", "other"] = "other"
     note: str = ""
 
