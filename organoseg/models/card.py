@@ -118,9 +118,9 @@ def _quality(figures: Mapping[str, Any] | None) -> str:
     overlapping = figures.get("overlapping_organoids")
     some = f", {overlapping} of which overlap" if overlapping is not None else ""
     note = (
-        f"{on.rstrip(', ')}{some}, held out of the training. They chose the score threshold as well, and in guided runs "
-        "the moment when teachers are exchanged, so the figures flatter a little: measure on images that took no part at "
-        "all before you publish one."
+        f"{on.rstrip(', ')}{some}, held out of the training. They chose the score threshold as well, and in "
+        "guided runs the moment when teachers are exchanged, so the figures flatter a little: measure on images that "
+        "took no part at all before you publish one."
     )
     return f"{_table(rows)}\n\n{note}"
 
