@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,19 +31,27 @@ MOVED = (
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Add the method pages and the data cards to the navigation."""
-    for entry in config.nav or []:
-        if "Methods" in entry:
-            entry["Methods"] = _methods() + entry["Methods"]
-        if "Data" in entry:
-            entry["Data"] = [f"data/{path.name}" for path in CARDS]
+    """Add the method pages, the data cards and every page that mkdocs.yml does not name to the navigation."""
+    sections = {name: pages for entry in config.nav or [] for name, pages in entry.items()}
+    named = set(_named(config.nav or []))
+    docs = ROOT / "docs"
+    written = [path.relative_to(docs).as_posix() for path in sorted(docs.rglob("*.md"))]
+    more = [name for name in written if name not in named]
+    methods = [name for name in more if name.startswith(("methods.md", "methods/"))]
+    # The index first, whatever the alphabet says of it.
+    sections["Methods"][:0] = sorted(methods, key=lambda name: ("/" in name, name))
+    sections["How to"] += [name for name in more if name not in methods]
+    sections["Data"] += [f"data/{path.name}" for path in CARDS]
     return config
 
 
-def _methods() -> list[str]:
-    docs = ROOT / "docs"
-    index = ["methods.md"] if (docs / "methods.md").is_file() else []
-    return index + [f"methods/{p.name}" for p in sorted((docs / "methods").glob("*.md"))]
+def _named(nav: Any) -> Iterator[str]:
+    for entry in nav:
+        for value in entry.values() if isinstance(entry, dict) else [entry]:
+            if isinstance(value, list):
+                yield from _named(value)
+            else:
+                yield value
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

@@ -52,7 +52,6 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield from packages()
     yield detectron2()
     yield from torch_device()
-    yield starter_model()
     yield from weights()
     yield from folders(folder)
 
@@ -164,27 +163,6 @@ def _no_gpu(torch: Any) -> Finding:
         return Finding("torch", "device", "cpu")
     remedy = "Install torch for CUDA as https://pytorch.org/get-started says, and a driver that is new enough."
     return Finding("torch", "device", "cpu, though there is an NVIDIA GPU", "problem", remedy)
-
-
-def starter_model() -> Finding:
-    """Whether the model that comes with organoseg is there and whole."""
-    from organoseg.core import DataError, file_hash
-    from organoseg.models.shelf import starter_folder
-
-    topic, name, again = "models", "starter", "Install organoseg again."
-    folder = starter_folder()
-    if folder is None:
-        return Finding(topic, name, "not there: `predict` needs --model", "absent", again)
-    from organoseg.models.folder import WEIGHTS, read_description
-
-    try:
-        description = read_description(folder)
-        whole = file_hash(folder / WEIGHTS) == description.weights_sha256
-    except (DataError, OSError) as error:
-        return Finding(topic, name, str(error), "problem", again)
-    if not whole:
-        return Finding(topic, name, "its weights are damaged", "problem", again)
-    return Finding(topic, name, description.identity)
 
 
 def weights() -> Iterator[Finding]:

@@ -121,12 +121,3 @@ def test_every_part_for_users_says_what_it_is_for() -> None:
     root = Path(__file__).resolve().parents[2]
     parts = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     assert set(parts) - set(checks.FOR_DEVELOPERS) <= set(checks.PURPOSES)
-
-
-def test_a_starter_model_that_is_damaged_is_a_problem(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr("organoseg.models.shelf.starter_folder", lambda: None)
-    assert checks.starter_model().state == "absent"
-    monkeypatch.setattr("organoseg.models.shelf.starter_folder", lambda: tmp_path)
-    assert checks.starter_model().state == "problem"
