@@ -108,39 +108,38 @@ def find_model(name: str) -> Path:
     return inner if not (path / DESCRIPTION).is_file() and inner.is_dir() else path
 
 
+HEADINGS = ("from", "model", "classes", "learned from", "score", "µm/px", "folder")
+
+
 def _table(models: Sequence[Shelved]) -> str:
-    rows = [("from", "model", "classes", "learned from", "score", "µm/px", "folder")]
-    for model in models:
-        d = model.description
-        if d is None or model.problem:
-            rows.append(
-                (model.origin, "-", f"cannot be used: {model.problem}", "", "", "", str(model.path))
+    """A line a model; one that cannot be used says why, across the columns."""
+    rows = [_row(model) for model in models]
+    whole = [HEADINGS, *(row for row in rows if row is not None)]
+    widths = [max(len(row[column]) for row in whole) for column in range(len(HEADINGS) - 1)]
+    lines = [_line(HEADINGS, widths)]
+    for model, row in zip(models, rows, strict=True):
+        if row is None:
+            lines.append(
+                f"{model.origin:<{widths[0]}}  cannot be used: {model.problem}  {model.path}"
             )
-            continue
-        size = "-" if d.pixel_size is None else f"{d.pixel_size:.3g}"
-        learned = _learned(d.trained_with)
-        classes = ", ".join(d.classes.values())
-        rows.append(
-            (
-                model.origin,
-                d.identity,
-                classes,
-                learned,
-                f"{d.score_threshold:.2f}",
-                size,
-                str(model.path),
-            )
-        )
-    widths = [max(len(row[i]) for row in rows if "cannot" not in row[2]) for i in range(6)]
-    lines = [_line(row, widths) for row in rows]
+        else:
+            lines.append(_line(row, widths))
     return "\n".join(lines)
 
 
+def _row(model: Shelved) -> tuple[str, ...] | None:
+    known = model.description
+    if known is None or model.problem:
+        return None
+    size = "-" if known.pixel_size is None else f"{known.pixel_size:.3g}"
+    learned, score = _learned(known.trained_with), f"{known.score_threshold:.2f}"
+    classes = ", ".join(known.classes.values())
+    return (model.origin, known.identity, classes, learned, score, size, str(model.path))
+
+
 def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    if row[2].startswith("cannot"):
-        return f"{row[0]:<{widths[0]}}  {row[2]}  {row[6]}"
-    cells = [f"{cell:<{width}}" for cell, width in zip(row, widths, strict=False)]
-    return "  ".join([*cells, row[6]]).rstrip()
+    cells = [f"{cell:<{width}}" for cell, width in zip(row[:-1], widths, strict=True)]
+    return "  ".join([*cells, row[-1]])
 
 
 def _learned(facts: dict[str, Any]) -> str:
