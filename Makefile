@@ -19,7 +19,7 @@ TESTS ?= tests
 help:
 	@echo "make demo    synthetic organoids: train, compare, write demo/report.html (no data, no download)"
 	@echo "make test    ruff, mypy and pytest   (make unit TESTS=tests/core: only these tests)"
-	@echo "make docs    the pages under docs/ as a site in site/"
+	@echo "make docs    the site, in site/ (needs no network once the environment is there)"
 	@echo "make setup   only the environment in $(VENV)"
 	@echo "make format  let ruff format and mend what it can"
 
@@ -60,7 +60,7 @@ format: $(STAMP)
 demo: $(STAMP)
 	$(BIN)/organoseg demo --out demo --force
 
-# The theme asks for its successor on every build; that line would hide the warnings that matter.
+# Warnings are errors; the variable silences a word of its theme about a successor.
 docs: $(STAMP)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
@@ -73,4 +73,4 @@ constraints: $(STAMP)
 	rm constraints.new
 
 clean:
-	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist organoseg.egg-info
+	rm -rf .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist site organoseg.egg-info

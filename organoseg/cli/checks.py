@@ -14,7 +14,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 LOW_DISK = 5 * 10**9
-FOR_DEVELOPERS = ("dev", "peers")
+FOR_DEVELOPERS = ("bench", "dev", "docs", "peers", "window")
+#: What a user misses who has not installed a part.
+PURPOSES = {
+    "cluster": "several processes and Dask clusters",
+    "czi": "Zeiss CZI files",
+    "fast": "faster reading of zarr archives",
+    "lif": "Leica LIF files",
+    "mask2former": "engine `mask2former`",
+    "napari": "the napari plugin",
+    "nd2": "Nikon ND2 files",
+    "track": "organoids over time",
+}
 
 State = Literal["ok", "absent", "problem"]
 
@@ -75,7 +86,8 @@ def _package(name: str, floor: str, extra: str | None) -> Finding:
     try:
         version = metadata.version(name)
     except metadata.PackageNotFoundError:
-        value = f"not there (part `{extra}`)" if extra else "not there"
+        purpose = PURPOSES.get(extra or "")
+        value = "not there" + (f": {purpose} (part `{extra}`)" if purpose else "")
         return Finding(topic, name, value, "absent" if extra else "problem", install)
     if not SpecifierSet(floor).contains(version, prereleases=True):
         return Finding(topic, name, f"{version}, needed {floor}", "problem", install)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from organoseg.cli import data_card, data_example
 from organoseg.cli.console import counter, print_json
 from organoseg.cli.options import verbosity_options
 
@@ -27,6 +28,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     _add_list(actions)
     _add_fetch(actions)
     _add_import(actions)
+    data_card.add_verbs(actions)
+    data_example.add_verbs(actions)
     return parser
 
 
@@ -40,7 +43,6 @@ def _add_list(actions: Any) -> None:
         "list",
         help="public sets that are known, and which are here",
         description="Public sets that are known: what they hold, where, on what terms, and which are here.",
-        epilog="example: organoseg data list",
         parents=[verbosity_options()],
     )
     listed.add_argument("--json", action="store_true", help="for other programs")
@@ -53,7 +55,6 @@ def _add_fetch(actions: Any) -> None:
         help="download a public set",
         description="Download a public set into the cache (ORGANOSEG_CACHE), once. A download that stops goes on where "
         "it was; what came is held against the checksum.",
-        epilog="example: organoseg data fetch orgasegment",
         parents=[verbosity_options()],
     )
     fetched.add_argument("name", metavar="NAME", help="as `organoseg data list` calls it")
@@ -68,10 +69,6 @@ def _add_import(actions: Any) -> None:
         description="Bring labelled images into a new folder that `organoseg train` takes: labels.json, images,\n"
         "sides, and where everything came from. SOURCE is only read. Whole or not at all: every\n"
         "fault is named, and then there is no folder.",
-        epilog="examples:\n"
-        "  organoseg data import exported.zip --out data/mine\n"
-        "  organoseg data import plate7 --image-pattern 'raw/*.tif' --label-pattern 'masks/*.png' --out data/plate7\n"
-        "  organoseg data import orgasegment --out data/orgasegment     (after `data fetch`)",
         parents=[verbosity_options()],
         formatter_class=_RAW,
     )

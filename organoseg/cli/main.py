@@ -16,20 +16,13 @@ from pathlib import Path
 from types import ModuleType
 
 from organoseg.cli.console import set_up_messages
+from organoseg.cli.examples import add_examples
 from organoseg.cli.options import verbosity_options
 
 VERBS = (
-    "demo",
-    "doctor",
-    "train",
-    "predict",
-    "track",
-    "evaluate",
-    "archive",
-    "review",
-    "data",
-    "model",
-)
+    "demo", "doctor", "train", "predict", "track", "evaluate", "archive", "review", "data", "model",
+    "completion",
+)  # fmt: skip
 
 DESCRIPTION = """\
 Organoid instance segmentation from a few labelled images and a large unlabelled archive.
@@ -73,6 +66,7 @@ def build_parser(arguments: Sequence[str] = ()) -> argparse.ArgumentParser:
     for verb in [named] if named in VERBS else VERBS:
         module = _module(verb)
         module.add_parser(subparsers).set_defaults(run=module.run)
+    add_examples(parser)
     return parser
 
 

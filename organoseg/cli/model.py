@@ -1,4 +1,4 @@
-"""`organoseg model`: models taken in from other programs, and given to machines without torch."""
+"""`organoseg model`: which models are at hand, what they are, folders made of what other programs trained, and exports."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from organoseg.cli import model_info
 from organoseg.cli.options import score, verbosity_options
 
 
@@ -13,10 +14,11 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the verb, its action and its options."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "model",
-        help="take in a detectron2 checkpoint, or export a model to ONNX",
-        description="Model folders made of what other programs trained, and models for machines without torch.",
+        help="list models, show what one is, take in those of other programs, export to ONNX",
+        description="Models are folders: weights, what they are, and a card.",
     )
     actions = parser.add_subparsers(title="actions", metavar="ACTION", required=True)
+    model_info.add_verbs(actions)
     made = actions.add_parser(
         "import",
         help="take in a detectron2 checkpoint with its configuration",

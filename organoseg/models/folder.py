@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from organoseg.core import DataError, UsageError, atomic_write, file_hash, write_text
+from organoseg.models.card import model_card
 from organoseg.models.protocol import AbsentPart
 
 if TYPE_CHECKING:
@@ -48,19 +49,6 @@ class ModelDescription(BaseModel):
         return f"{self.engine}-{self.weights_sha256[:12]}"
 
 
-def _card(description: ModelDescription) -> str:
-    facts = yaml.safe_dump(description.trained_with, sort_keys=False, allow_unicode=True)
-    return (
-        f"# organoseg model {description.identity}\n\n"
-        f"Engine `{description.engine}`, classes {', '.join(description.classes.values())}, "
-        f"made {description.created}.\n\n"
-        f"Use: `organoseg predict IMAGES --model THIS_FOLDER --out RESULTS`\n\n"
-        f"## How it was trained\n\n```yaml\n{facts}```\n\n"
-        "## Limits\n\nIt knows the kind of images it was trained on. Look at its masks before you trust its counts; "
-        "figures above come from the images named there and from no others.\n"
-    )
-
-
 def save_model(
     folder: Path,
     module: torch.nn.Module,
@@ -91,7 +79,7 @@ def save_model(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         trained_with=dict(trained_with),
     )
-    write_text(folder / CARD, _card(description))
+    write_text(folder / CARD, model_card(description))
     text = yaml.safe_dump(description.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(folder / DESCRIPTION, text)
     return description

@@ -16,7 +16,15 @@ def test_json_has_findings_of_every_topic(
     main(["doctor", "--json", "--out", str(tmp_path)])
     report = json.loads(capsys.readouterr().out)
     topics = {finding["topic"] for finding in report["findings"]}
-    assert topics == {"system", "packages", "optional parts", "torch", "weights", "folders"}
+    assert topics == {
+        "system",
+        "packages",
+        "optional parts",
+        "torch",
+        "models",
+        "weights",
+        "folders",
+    }
     assert report["healthy"] == all(f["state"] != "problem" for f in report["findings"])
 
 
@@ -105,3 +113,11 @@ def test_a_gpu_is_named_with_its_memory_and_tried(monkeypatch: pytest.MonkeyPatc
         "problem",
         "CUDA error: no kernel image",
     )
+
+
+def test_every_part_for_users_says_what_it_is_for() -> None:
+    import tomllib
+
+    root = Path(__file__).resolve().parents[2]
+    parts = tomllib.loads((root / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    assert set(parts) - set(checks.FOR_DEVELOPERS) <= set(checks.PURPOSES)

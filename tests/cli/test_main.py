@@ -111,7 +111,7 @@ def test_help_lists_every_verb(capsys: pytest.CaptureFixture[str]) -> None:
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines() if line.strip()]
     assert set(cli.VERBS) == {
         "demo", "doctor", "train", "predict", "track", "evaluate", "archive", "review", "data",
-        "model",
+        "model", "completion",
     }  # fmt: skip
     assert set(cli.VERBS) <= set(listed)
 
