@@ -14,7 +14,6 @@ from organoseg.cli.options import verbosity_options
 
 # As in organoseg.dataset.sources.importers, which would be slow to import for --help.
 FORMATS = ("auto", "coco", "labelme", "cvat", "qupath", "imagej", "cellpose", "boxes", "label-images")  # fmt: skip
-_RAW = argparse.RawDescriptionHelpFormatter
 
 
 def add_parser(subparsers: Any) -> argparse.ArgumentParser:
@@ -66,11 +65,10 @@ def _add_import(actions: Any) -> None:
     made: argparse.ArgumentParser = actions.add_parser(
         "import",
         help="labelled images of other programs into a data set for training",
-        description="Bring labelled images into a new folder that `organoseg train` takes: labels.json, images,\n"
-        "sides, and where everything came from. SOURCE is only read. Whole or not at all: every\n"
+        description="Bring labelled images into a new folder that `organoseg train` takes: labels.json, images, "
+        "sides, and where everything came from. SOURCE is only read. Whole or not at all: every "
         "fault is named, and then there is no folder.",
         parents=[verbosity_options()],
-        formatter_class=_RAW,
     )
     made.add_argument(
         "source", metavar="SOURCE", help="a folder, a zip, a file of labels, or a public set's name"

@@ -1,4 +1,4 @@
-"""`organoseg model`: which models are at hand, what they are, folders made of what other programs trained, and exports."""
+"""`organoseg model`: which models are at hand, those of other programs, and exports."""
 
 from __future__ import annotations
 
