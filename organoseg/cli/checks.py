@@ -24,6 +24,7 @@ PURPOSES = {
     "mask2former": "engine `mask2former`",
     "napari": "the napari plugin",
     "nd2": "Nikon ND2 files",
+    "onnx": "models for computers without torch",
     "track": "organoids over time",
 }
 
