@@ -78,7 +78,7 @@ def run_card(args: argparse.Namespace) -> int:
     blanks = read_card(args.out).blanks()
     print(
         f"{args.out}: {found.images} images, {found.organoids} organoids, "
-        f"{100 * found.overlapping:.0f} % overlapping, {len(found.groups)} groups"
+        f"{100 * found.overlapping:.0f} % overlapping; groups: {len(found.groups)}"
     )
     print(f"{len(blanks)} places are left to you; search for FILL IN.")
     return 0

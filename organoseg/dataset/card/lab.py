@@ -154,6 +154,11 @@ def _faults(found: SetStatistics) -> list[str]:
             "- No image has a group (well, plate): nobody can tell which images resemble each other, so a split by "
             "image may flatter. `--group-pattern` takes groups from file names."
         )
+    elif len(found.groups) == 1 < found.images:
+        lines.append(
+            "- All images are of one group (often just their folder): nobody can tell which resemble each other, so a "
+            "split may flatter. `--group-pattern` takes groups from file names."
+        )
     for names in found.duplicates[:LISTED]:
         lines.append(f"- The same pixels several times: {', '.join(names)}.")
     for leak in found.leaks:

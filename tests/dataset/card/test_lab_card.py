@@ -91,6 +91,14 @@ def test_a_file_without_a_split_is_refused(tmp_path: Path, content: str) -> None
         read_subsets(tmp_path / "s.json")
 
 
+def test_one_group_for_all_is_told(
+    on_disk: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card(*on_disk, "--out", str(tmp_path / "card.md"))
+    assert "groups: 1" in capsys.readouterr().out
+    assert "All images are of one group" in read_card(tmp_path / "card.md").sections["Known faults"]
+
+
 def card(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
     data_card.add_verbs(parser.add_subparsers())
