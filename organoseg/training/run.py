@@ -15,11 +15,12 @@ from typing import Any
 import torch
 from torch import nn
 
-from organoseg.core import RunError, UsageError, write_json, write_text
+from organoseg.core import Instances, RunError, UsageError, write_json, write_text
 from organoseg.inference.api import choose_device
 from organoseg.models.folder import save_model
 from organoseg.models.precision import training_precision
 from organoseg.training import checkpoint as files
+from organoseg.training.cards import write_model_card
 from organoseg.training.crew import crew_of
 from organoseg.training.crowding import check_queries, resolve_queries
 from organoseg.training.data import RunData, load_data
@@ -301,6 +302,7 @@ def _finish(recipe: Recipe, data: RunData, out: Path, loop: Loop) -> RunResult:
             measured[name].threshold, facts, measured[name].thorough,
             recipe.data.pixel_size or _pixel_size(data),
         )  # fmt: skip
+        write_model_card(paths[name], figures.get(name), data.validation, measured[name].predicted)
     write_json(out / "result.json", {**facts, **figures})
     loop.crew.wait()
     return result
@@ -313,6 +315,7 @@ class _Measured:
     figures: dict[str, Any]
     threshold: float
     thorough: float | None
+    predicted: dict[str, Instances]
 
 
 def _measure(module: nn.Module, data: RunData, loop: Loop) -> _Measured:
@@ -326,7 +329,7 @@ def _measure(module: nn.Module, data: RunData, loop: Loop) -> _Measured:
     # Without held-out images the labelled ones choose the score from which organoids are reported. Their
     # figures would flatter and are not written down; the balance of found and invented carries over.
     threshold = found.best.threshold if found.predictions else DEFAULT_THRESHOLD
-    return _Measured(found.to_dict(), threshold, _thorough_threshold(module, data, loop))
+    return _Measured(found.to_dict(), threshold, _thorough_threshold(module, data, loop), predicted)
 
 
 def _facts(recipe: Recipe, data: RunData, loop: Loop) -> dict[str, Any]:
