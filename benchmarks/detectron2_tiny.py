@@ -84,7 +84,7 @@ def plan(out: Path, seeds: Iterable[int]) -> list[Run]:
     runs = []
     for seed in seeds:
         first = Run(PARTS["labelled"], "supervised", seed, _folder(out, "supervised", seed))
-        runs += [first, Run(first.labelled, "guided", seed, _folder(out, "guided", seed), first)]
+        runs += [first, Run(first.labelled, "guided", seed, _folder(out, "guided", seed), (first,))]
     return runs
 
 
@@ -99,15 +99,15 @@ def recipe_of(run: Run, world: Path, args: argparse.Namespace) -> Recipe:
         "labelled": _labelled(world, f"labelled-{run.seed}"),
         "validation": _labelled(world, "validation"),
     }
-    if run.needs is not None:
+    for teacher in run.needs:
         tree["data"]["unlabelled"] = str(world / "unlabelled")
-        tree["method"]["teacher"] = str(run.needs.model)
+        tree["method"]["teacher"] = str(teacher.model)
     tree["training"] |= {"steps": args.steps, "threads": args.threads, "keep": 1}
     tree["training"] |= {"validate_every": max(args.steps // 3, 1)}
     path = run.folder / "asked.yaml"
     path.parent.mkdir(parents=True, exist_ok=True)
     write_text(path, yaml.safe_dump(tree))
-    chosen = [o for o in args.overrides if run.needs is not None or not o.startswith("method.")]
+    chosen = [o for o in args.overrides if run.needs or not o.startswith("method.")]
     return load_recipe(path, chosen)
 
 
@@ -158,7 +158,7 @@ def organoseg(*words: str) -> str:
 
 def _facts(run: Run, recipe: Recipe) -> dict[str, Any]:
     result = read_json(run.training / "result.json")
-    teacher = read_json(run.needs.training / "result.json") if run.needs else None
+    taught = [read_json(teacher.training / "result.json") for teacher in run.needs]
     return {
         "labelled": run.labelled,
         "labelled_images": result["labelled_images"],
@@ -168,7 +168,7 @@ def _facts(run: Run, recipe: Recipe) -> dict[str, Any]:
         "training_seed": run.seed,
         "steps": recipe.training.steps,
         "seconds": result["seconds"]["train"],
-        "teacher_seconds": teacher["seconds"]["train"] if teacher else None,
+        "teacher_seconds": sum(t["seconds"]["train"] for t in taught) if taught else None,
         "notes": result["notes"],
         "cost": cost_of(run.training),
         "threads": recipe.training.threads,
