@@ -25,6 +25,7 @@ from organoseg.models.detectron2.assign import (
 )
 from organoseg.models.detectron2.box_losses import box_costs, of_class
 from organoseg.models.detectron2.mask_losses import TINY, mask_losses
+from organoseg.models.detectron2.precision import exact
 from organoseg.models.detectron2.targets import BatchTargets
 
 Normaliser = Callable[[Tensor], Tensor]
@@ -47,7 +48,7 @@ def network_losses(
     RunError
         The network's outputs are not finite any more.
     """
-    features = network.backbone(images.tensor)
+    features = exact(network.backbone(images.tensor))
     generator = network.proposal_generator
     losses, proposals = _proposal_losses(generator, images, features, batch, normaliser)
     heads = network.roi_heads

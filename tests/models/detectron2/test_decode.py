@@ -142,3 +142,38 @@ def test_what_is_seen_enlarged_comes_back_at_the_images_size() -> None:
     assert engine.seen_size(50, 60) == (200, 240)
     assert engine.seen_size(50, 100) == (150, 300)
     assert engine.segment(torch.randn(1, 1, 50, 60), 0.0)[0].shape == (50, 60)
+
+
+@pytest.mark.parametrize("learning", [False, True])
+@pytest.mark.parametrize(
+    "architecture", ["mask_rcnn_R_18_FPN", "cascade_mask_rcnn_R_50_FPN", "mask_rcnn_R_50_C4"]
+)
+def test_in_bfloat16_regions_are_cut_out_where_they_lie(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, learning: bool
+) -> None:
+    """Places rounded to bfloat16 are multiples of half a pixel from 64 px on, and of two from 256 px on."""
+    import importlib
+
+    from organoseg.models.protocol import Target
+
+    roi_align = importlib.import_module("detectron2.layers.roi_align")
+    cut = []
+    plain = roi_align.roi_align
+
+    def remember(maps: torch.Tensor, places: torch.Tensor, *rest: Any) -> torch.Tensor:
+        cut.append(places.detach()[:, 1:].float())
+        return plain(maps, places, *rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(roi_align, "roi_align", remember)
+    anchors = {"anchors": (16, 32, 64)} if architecture.endswith("C4") else {}
+    engine = small(architecture, proposals=20, regions_sampled=8, **anchors)
+    pixels = torch.rand(1, 1, 96, 320) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        if learning:
+            engine.losses(pixels, [Target.labelled(Instances.empty((96, 320)))])
+        else:
+            engine.segment(pixels, 0.0)
+    places = torch.cat(cut)
+    inside = places[(places > 64) & (places < 319)]
+    assert len(inside) > 5
+    assert not torch.equal(inside, inside.bfloat16().float())
