@@ -177,3 +177,29 @@ def test_in_bfloat16_regions_are_cut_out_where_they_lie(
     inside = places[(places > 64) & (places < 319)]
     assert len(inside) > 5
     assert not torch.equal(inside, inside.bfloat16().float())
+
+
+@pytest.mark.parametrize("architecture", ["mask_rcnn_R_18_FPN", "pointrend_R_50_FPN"])
+def test_in_bfloat16_a_cell_below_a_half_is_not_drawn(architecture: str) -> None:
+    """A probability of .4996 is a half in bfloat16: whole boxes would be organoids."""
+    if architecture.startswith("pointrend"):
+        pytest.importorskip("cv2", reason="detectron2's PointRend needs OpenCV")
+    engine = small(architecture).eval()
+    for name, p in engine.network.roi_heads.mask_head.named_parameters():
+        if "predict" in name:
+            p.data.fill_(-0.0015 if name.endswith("bias") else 0.0)
+    pixels = torch.rand(1, 1, 96, 96) * 2 - 1
+    assert len(engine.segment(pixels, 0.0)[0]) == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(engine.segment(pixels, 0.0)[0]) == 0
+
+
+def test_a_fresh_network_can_call_a_cell_background_as_well_as_organoid() -> None:
+    engine = small().eval()
+    seen = []
+    layer = engine.network.roi_heads.mask_head.predictor
+    layer.register_forward_hook(lambda module, given, logits: seen.append(logits))
+    engine.segment(torch.rand(1, 1, 96, 96) * 2 - 1, 0.0)
+    logits = torch.cat(seen)
+    assert 0.1 < float(logits.std()) < 10  # detectron2's own begins at about .001
+    assert 0.05 < float((logits > 0).float().mean()) < 0.95
