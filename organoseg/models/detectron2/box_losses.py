@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from detectron2.layers import ciou_loss, diou_loss
-from fvcore.nn import giou_loss, smooth_l1_loss
+from detectron2.modeling.box_regression import giou_loss, smooth_l1_loss
 from torch import Tensor
 
 OVERLAPS = {"giou": giou_loss, "diou": diou_loss, "ciou": ciou_loss}
