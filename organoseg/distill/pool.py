@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -22,6 +23,7 @@ from organoseg.dataset import LabelledDataset
 from organoseg.distill.labeller import Labeller
 from organoseg.io import read_instances, write_instances
 from organoseg.io.instances_json import ORGANOID
+from organoseg.models.capped import told_once
 from organoseg.models.protocol import Segmenter
 
 
@@ -91,7 +93,7 @@ def label_pool(
         picture = source.read(index)
         pixels = torch.from_numpy(picture.pixels)[None, None].to(device)
         with autocast():
-            found.append(labeller.predict(teacher, pixels)[0])
+            found.append(told_once(teacher, partial(labeller.predict, teacher, pixels))[0])
         names.append(picture.name)
         progress(done + 1, len(indices))
     return Pool(indices, tuple(found), tuple(names))

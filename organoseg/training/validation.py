@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from organoseg.evaluation import average_precision
 from organoseg.inference.image import Look, segment_images
 from organoseg.io.instances_json import ORGANOID
 from organoseg.models.agnostic import of_one_class
+from organoseg.models.capped import told_once
 from organoseg.models.ensemble import Thorough
 from organoseg.models.halves import in_halves
 
@@ -47,7 +49,8 @@ def predict_dataset(
     look, found = Look(batch=together), []
     for start in range(0, len(mine), together):
         some = mine[start : start + together]
-        found += _seen(looks, [item.image for item in some], device, look)
+        images = [item.image for item in some]
+        found += told_once(module, partial(_seen, looks, images, device, look))
     module.train(was_training)
     known = getattr(module, "classes", ())
     blind = tuple(known) == tuple(ORGANOID) != tuple(dataset.classes)

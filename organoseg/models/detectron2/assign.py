@@ -38,7 +38,10 @@ def neutral(boxes: Tensor, target: ImageTarget, batch: BatchTargets, iou: float)
 
 @dataclass(frozen=True, eq=False)
 class Anchors:
-    """What the anchors of a batch teach, (B, R) each: ``sampled`` label -1, 0, 1 and ``truth`` the organoid's index."""
+    """What the anchors of a batch teach, (B, R) each: ``sampled`` label -1, 0, 1; ``boxes`` (B, R, 4) the organoids'.
+
+    ``places`` is how much an anchor's box counts, 0 where it teaches none.
+    """
 
     sampled: Tensor
     confidence: Tensor
@@ -63,14 +66,14 @@ def assign_anchors(generator: Any, anchors: Boxes, batch: BatchTargets) -> Ancho
         label[positive], label[negative] = 1, 0
         if len(target.boxes):
             boxes, sure = target.boxes[matched], target.confidence[matched]
+            places = target.places[matched] * (label == 1)
         else:
             boxes, sure = torch.zeros_like(anchors.tensor), anchors.tensor.new_zeros(len(anchors))
-        parts.append((label, sure, boxes))
-    label, sure, boxes = (torch.stack(p) for p in zip(*parts, strict=True))
-    flags = [(t.places, t.background) for t in batch.images]
-    places = torch.tensor([p for p, _ in flags], device=label.device)[:, None]
-    background = boxes.new_tensor([b for _, b in flags])[:, None]
-    return Anchors(label, sure, boxes, places & (label == 1), background)
+            places = sure
+        parts.append((label, sure, boxes, places))
+    label, sure, boxes, places = (torch.stack(p) for p in zip(*parts, strict=True))
+    background = boxes.new_tensor([t.background for t in batch.images])[:, None]
+    return Anchors(label, sure, boxes, places, background)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +93,7 @@ class Regions:
     which
         int64 (R,): the organoid's place in the stack of masks.
     places
-        bool (R,): whether the region's box is taught.
+        float32 (R,): how much the region's box counts; 0: it is not taught.
     """
 
     boxes: list[Tensor]
@@ -145,7 +148,7 @@ def _values(target: ImageTarget, label: Tensor, matched: Tensor, none: int) -> t
     background = like.new_full((n,), target.background)
     if not len(target.boxes):
         zero = like.new_zeros(n)
-        return label, zero, zero, background, like.new_zeros((n, 4)), matched, real
+        return label, zero, zero, background, like.new_zeros((n, 4)), matched, zero
     return (
         label,
         target.confidence[matched],
@@ -153,5 +156,5 @@ def _values(target: ImageTarget, label: Tensor, matched: Tensor, none: int) -> t
         background,
         target.boxes[matched],
         matched + target.first,
-        real & target.places,
+        target.places[matched] * real,
     )

@@ -18,7 +18,9 @@ from organoseg.models.detectron2.backbones import register
 from organoseg.models.detectron2.config import build_config
 from organoseg.models.detectron2.decode import decode
 from organoseg.models.detectron2.losses import network_losses
+from organoseg.models.detectron2.mask_outputs import answer_exactly, begin_wide
 from organoseg.models.detectron2.options import Detectron2Options
+from organoseg.models.detectron2.precision import exact
 from organoseg.models.detectron2.targets import batch_targets
 from organoseg.models.detectron2.weights import CLASSWISE
 from organoseg.models.protocol import CappedResultWarning, Target
@@ -67,6 +69,8 @@ class Detectron2Segmenter(nn.Module):
         #: Set by a run of several processes: the local count to the mean over all of them.
         self.normaliser: Callable[[Tensor], Tensor] | None = None
         self.network = _network(options, len(self.classes))
+        begin_wide(self.network.roi_heads)
+        answer_exactly(self.network.roi_heads)
         self.grey = "mobilenet" in options.architecture and not options.config
         #: What weights do not show, but only mean something with: a teacher must have the same.
         self.layout = (options.anchors, options.upscale, options.pixel_mean, options.pixel_std)
@@ -130,7 +134,7 @@ class Detectron2Segmenter(nn.Module):
         for predictor in predictors if isinstance(predictors, nn.ModuleList) else [predictors]:
             predictor.test_score_thresh = score_threshold
         with self._mode(False):
-            features = self.network.backbone(images.tensor)
+            features = exact(self.network.backbone(images.tensor))
             proposals, _ = self.network.proposal_generator(images, features, None)
             found, _ = heads(images, features, proposals, None)
         o = self.chosen

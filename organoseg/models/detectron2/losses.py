@@ -3,7 +3,7 @@
 With labels made by people the sums are detectron2's own, to the last digits (a test compares them). A pseudo-label of
 certainty c teaches its anchors and regions "organoid" with c and "background" with 1 - c, and its mask with its weight;
 it teaches no box unless the engine's options say so (as in Liu et al. 2021, "Unbiased Teacher": a teacher's
-boxes are the part of it that one cannot tell the quality of).
+boxes are the part of it that one cannot tell the quality of), and then its box counts c.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from detectron2.modeling.box_regression import _dense_box_regression_loss
 from detectron2.structures import Boxes, Instances
 from torch import Tensor
 from torch.nn import functional as F
@@ -24,7 +23,9 @@ from organoseg.models.detectron2.assign import (
     assign_anchors,
     assign_regions,
 )
+from organoseg.models.detectron2.box_losses import box_costs, of_class
 from organoseg.models.detectron2.mask_losses import TINY, mask_losses
+from organoseg.models.detectron2.precision import exact
 from organoseg.models.detectron2.targets import BatchTargets
 
 Normaliser = Callable[[Tensor], Tensor]
@@ -47,7 +48,7 @@ def network_losses(
     RunError
         The network's outputs are not finite any more.
     """
-    features = network.backbone(images.tensor)
+    features = exact(network.backbone(images.tensor))
     generator = network.proposal_generator
     losses, proposals = _proposal_losses(generator, images, features, batch, normaliser)
     heads = network.roi_heads
@@ -100,15 +101,10 @@ def _anchor_losses(
     soft = torch.where(positive, found.confidence, 0.0)
     weight = torch.where(positive, 1.0, found.background) * (found.sampled >= 0)
     score = F.binary_cross_entropy_with_logits(torch.cat(scores, 1), soft, weight, reduction="sum")
-    box = _dense_box_regression_loss(
-        anchors,
-        generator.box2box_transform,
-        deltas,
-        list(found.boxes),
-        found.places,
-        box_reg_loss_type=generator.box_reg_loss_type,
-        smooth_l1_beta=generator.smooth_l1_beta,
-    )
+    taught = found.places > 0
+    start = Boxes.cat(anchors).tensor.expand(len(taught), -1, -1)[taught]
+    each = box_costs(generator, start, torch.cat(deltas, 1)[taught], found.boxes[taught])
+    box = (each * found.places[taught]).sum()
     factors = generator.loss_weight
     return {
         "proposal_score": score / count * factors.get("loss_rpn_cls", 1.0),
@@ -200,13 +196,14 @@ def _region_losses(
         logs = scores.log_softmax(1)
         named = logs.gather(1, regions.label[:, None])[:, 0]
         each = -torch.where(real, sure * named + (1 - sure) * logs[:, -1], logs[:, -1])
-    # What must not teach its box is background here, which teaches none.
-    taught = torch.where(regions.places, regions.label, classes)
-    box = predictor.box_reg_loss(regions.all_boxes, regions.truth, deltas, taught)
+    taught = regions.places > 0
+    chosen = of_class(deltas[taught], regions.label[taught])
+    costs = box_costs(predictor, regions.all_boxes[taught], chosen, regions.truth[taught])
+    box = (costs * regions.places[taught]).sum()
     factors = predictor.loss_weight
     return {
         "score": (each * weight).sum() / count * factors.get("loss_cls", 1.0),
-        "box": box * (max(n, 1) / count) * factors.get("loss_box_reg", 1.0),
+        "box": box / count * factors.get("loss_box_reg", 1.0),
     }
 
 

@@ -89,9 +89,16 @@ def _pickle(path: Path, trust: bool) -> dict[str, Tensor]:
         if not trust:
             raise DataError(error.what, where=path, remedy=_TRUST) from error
         found = PickledWeights(*_trusted(path))
-    tensors = {k: torch.from_numpy(np.ascontiguousarray(v)) for k, v in found.arrays.items()}
+    tensors = {k: _tensor(k, v, path) for k, v in found.arrays.items()}
     foreign = found.facts.get("__author__") in (None, "Caffe2")
     return _from_caffe2(tensors) if foreign and any("_branch" in k for k in tensors) else tensors
+
+
+def _tensor(key: str, values: np.ndarray[Any, Any], path: Path) -> Tensor:
+    try:
+        return torch.from_numpy(np.ascontiguousarray(values))
+    except TypeError as error:  # a trusted pickle may hold anything
+        raise DataError(f"the weights: {key!r} is no array of numbers", where=path) from error
 
 
 def _trusted(path: Path) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -35,7 +35,7 @@ class ImageTarget:
     background
         Weight of what nobody claims.
     places
-        Whether these boxes teach positions.
+        float32 (N,): how much the boxes teach positions. A person's counts 1, a teacher's nothing, or its certainty.
     """
 
     boxes: Tensor
@@ -46,7 +46,7 @@ class ImageTarget:
     ignored: Tensor
     covered: Tensor | None
     background: float
-    places: bool
+    places: Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,8 +165,14 @@ def _image(
         ignored=send(boxes[ignored]),
         covered=send(_covered(target, ignored, grid)) if len(ignored) else None,
         background=target.background_weight,
-        places=pseudo_boxes or not target.pseudo,
+        places=send(_places(target, teaching, pseudo_boxes)),
     )
+
+
+def _places(target: Target, teaching: np.ndarray, pseudo_boxes: bool) -> np.ndarray:
+    if not target.pseudo:
+        return np.ones(len(teaching), np.float32)
+    return target.confidence[teaching] * np.float32(pseudo_boxes)
 
 
 def _covered(target: Target, ignored: np.ndarray, grid: tuple[int, int]) -> np.ndarray:

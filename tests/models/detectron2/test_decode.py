@@ -142,3 +142,64 @@ def test_what_is_seen_enlarged_comes_back_at_the_images_size() -> None:
     assert engine.seen_size(50, 60) == (200, 240)
     assert engine.seen_size(50, 100) == (150, 300)
     assert engine.segment(torch.randn(1, 1, 50, 60), 0.0)[0].shape == (50, 60)
+
+
+@pytest.mark.parametrize("learning", [False, True])
+@pytest.mark.parametrize(
+    "architecture", ["mask_rcnn_R_18_FPN", "cascade_mask_rcnn_R_50_FPN", "mask_rcnn_R_50_C4"]
+)
+def test_in_bfloat16_regions_are_cut_out_where_they_lie(
+    monkeypatch: pytest.MonkeyPatch, architecture: str, learning: bool
+) -> None:
+    """Places rounded to bfloat16 are multiples of half a pixel from 64 px on, and of two from 256 px on."""
+    import importlib
+
+    from organoseg.models.protocol import Target
+
+    roi_align = importlib.import_module("detectron2.layers.roi_align")
+    cut = []
+    plain = roi_align.roi_align
+
+    def remember(maps: torch.Tensor, places: torch.Tensor, *rest: Any) -> torch.Tensor:
+        cut.append(places.detach()[:, 1:].float())
+        return plain(maps, places, *rest)  # type: ignore[no-any-return]
+
+    monkeypatch.setattr(roi_align, "roi_align", remember)
+    anchors = {"anchors": (16, 32, 64)} if architecture.endswith("C4") else {}
+    engine = small(architecture, proposals=20, regions_sampled=8, **anchors)
+    pixels = torch.rand(1, 1, 96, 320) * 2 - 1
+    with torch.autocast("cpu", torch.bfloat16):
+        if learning:
+            engine.losses(pixels, [Target.labelled(Instances.empty((96, 320)))])
+        else:
+            engine.segment(pixels, 0.0)
+    places = torch.cat(cut)
+    inside = places[(places > 64) & (places < 319)]
+    assert len(inside) > 5
+    assert not torch.equal(inside, inside.bfloat16().float())
+
+
+@pytest.mark.parametrize("architecture", ["mask_rcnn_R_18_FPN", "pointrend_R_50_FPN"])
+def test_in_bfloat16_a_cell_below_a_half_is_not_drawn(architecture: str) -> None:
+    """A probability of .4996 is a half in bfloat16: whole boxes would be organoids."""
+    if architecture.startswith("pointrend"):
+        pytest.importorskip("cv2", reason="detectron2's PointRend needs OpenCV")
+    engine = small(architecture, proposals=10).eval()
+    for name, p in engine.network.roi_heads.mask_head.named_parameters():
+        if "predict" in name:
+            p.data.fill_(-0.0015 if name.endswith("bias") else 0.0)
+    pixels = torch.rand(1, 1, 64, 64) * 2 - 1
+    assert len(engine.segment(pixels, 0.0)[0]) == 0
+    with torch.autocast("cpu", torch.bfloat16):
+        assert len(engine.segment(pixels, 0.0)[0]) == 0
+
+
+def test_a_fresh_network_can_call_a_cell_background_as_well_as_organoid() -> None:
+    engine = small().eval()
+    seen = []
+    layer = engine.network.roi_heads.mask_head.predictor
+    layer.register_forward_hook(lambda module, given, logits: seen.append(logits))
+    engine.segment(torch.rand(1, 1, 96, 96) * 2 - 1, 0.0)
+    logits = torch.cat(seen)
+    assert 0.1 < float(logits.std()) < 10  # detectron2's own begins at about .001
+    assert 0.05 < float((logits > 0).float().mean()) < 0.95

@@ -113,6 +113,30 @@ def test_a_teachers_boxes_teach_no_position_unless_told_to(
     told = small(pseudo_boxes=True).train()
     told.load_state_dict(engine.state_dict())
     assert costs(told, pixels, pseudo) == pytest.approx(people)
+    doubtful = [replace(t, confidence=t.confidence * np.float32(0.3)) for t in pseudo]
+    some = costs(told, pixels, doubtful)
+    for name in ("box", "proposal_box"):
+        assert some[name] == pytest.approx(0.3 * people[name], rel=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["smooth_l1", "giou", "diou", "ciou"])
+def test_every_kind_of_box_loss_is_detectron2s(kind: str, engine: Any, labelled: Labelled) -> None:
+    """Imported models may use any of them."""
+    pixels, instances = labelled
+    network = engine.network
+    parts = network.proposal_generator, network.roi_heads.box_predictor
+    before = [part.box_reg_loss_type for part in parts]
+    try:
+        for part in parts:
+            part.box_reg_loss_type = kind
+        ours = costs(engine, pixels, [Target.labelled(i) for i in instances])
+        torch.manual_seed(5)
+        expected = theirs(engine, pixels, instances)
+    finally:
+        for part, old in zip(parts, before, strict=True):
+            part.box_reg_loss_type = old
+    for name in ("box", "proposal_box"):
+        assert ours[name] == pytest.approx(expected[NAMES[name]], rel=1e-4)
 
 
 def test_a_masks_weight_scales_its_loss_and_no_other(
