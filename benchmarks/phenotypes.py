@@ -117,7 +117,8 @@ def recipe_tree(world: Path, method: str, seed: int, args: Namespace) -> dict[st
         tree["method"]["teacher"] = str(args.out / name / f"seed-{seed}" / "labeller")
     for word in words:
         key, _, value = word.partition("=")
-        tree["method"][key] = yaml.safe_load(value)
+        part = "training" if key == "steps" else "method"
+        tree[part][key] = yaml.safe_load(value)
     return tree
 
 
