@@ -44,6 +44,12 @@ class Body:
     clumps: int
 
     @property
+    def seen(self) -> float:
+        """About the density of what defocus leaves of its wall or its filling."""
+        line = self.wall * self.width / float(np.hypot(self.width, 1.4 * self.blur))
+        return max(line, 0.7 * self.core)
+
+    @property
     def margin(self) -> float:
         """Px beyond the outline in which it still dims the light."""
         return 4 * self.blur + 4 * self.width + 8
@@ -112,9 +118,9 @@ def transmission(
     for _ in range(body.clumps):
         density += _clump(rng, shape, y, x) * inside
     spread = float(np.hypot(0.6, body.blur))
-    blurred = gaussian_filter(density, spread)
+    blurred = gaussian_filter(density, spread, truncate=3)
     # Light from above and below the plane spreads wider than the sharp part of the picture.
-    blurred += 0.12 * (gaussian_filter(density, 2.5 + 1.5 * spread) - blurred)
+    blurred += 0.12 * (gaussian_filter(density, 2.5 + 1.5 * spread, truncate=2) - blurred)
     return np.asarray(np.exp(-blurred))
 
 
@@ -157,8 +163,8 @@ def _mottle(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.floa
     """Cells and groups of cells: noise of two sizes, about unit spread."""
     from scipy.ndimage import gaussian_filter
 
-    fine = gaussian_filter(rng.standard_normal(shape), 1.1) * 3.6
-    coarse = gaussian_filter(rng.standard_normal(shape), 3.0) * 9.0
+    fine = gaussian_filter(rng.standard_normal(shape), 1.1, truncate=3) * 3.6
+    coarse = gaussian_filter(rng.standard_normal(shape), 3.0, truncate=3) * 9.0
     return np.asarray(0.7 * fine + 0.7 * coarse)
 
 

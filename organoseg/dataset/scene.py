@@ -34,6 +34,10 @@ class Scene:
     darker it is outside the gel drop, where its edge is seen. ``bubbles``, ``strands``, ``seams``: the most of each;
     ``clumps``: the most heaps of dead cells; ``speck``: the largest radius of a speck. ``soft``: the camera's own blur;
     ``bits``: 8, or 16 for a camera of 12 bits in 16; ``jpeg``: quality from 1 to 100, or 0 for none.
+
+    What is in the picture but not outlined: what is so far out of focus or so faint (``faintest``: density of what is
+    seen of the wall) that a person would leave it, what is cut by the border with less than ``least_seen`` of it in
+    the field, ``blobs`` (the most) of dense bodies out of focus, and all dirt.
     """
 
     typical: float = 16.0
@@ -57,6 +61,9 @@ class Scene:
     soft: float = 0.6
     bits: int = 8
     jpeg: int = 0
+    blobs: int = 6
+    faintest: float = 0.11
+    least_seen: float = 0.5
 
     def __post_init__(self) -> None:
         fine = {
@@ -68,12 +75,13 @@ class Scene:
             "clusters, side, ragged, dense, oblique, gel (0 to 1)": all(
                 0 <= share <= 1
                 for share in (
-                    self.clusters, self.side, self.ragged, self.dense, self.oblique, self.gel
+                    self.clusters, self.side, self.ragged, self.dense, self.oblique, self.gel,
+                    self.least_seen,
                 )
             ),
             "level (above 0, to 1)": 0 < self.level <= 1,
-            "bubbles, strands, seams, clumps (0 or more)": min(
-                self.bubbles, self.strands, self.seams, self.clumps
+            "bubbles, strands, seams, clumps, blobs (0 or more)": min(
+                self.bubbles, self.strands, self.seams, self.clumps, self.blobs
             )
             >= 0,
             "speck (1 or more)": self.speck >= 1,
@@ -88,9 +96,12 @@ class Scene:
             )
 
 
-def blur_limit(radius: float) -> float:
-    """The most defocus, px, with which a person still outlines an organoid of this radius, px."""
-    return 0.13 * radius + 1.2
+def blur_limit(radius: float, kind: Kind = "cyst") -> float:
+    """The most defocus, px, with which a person still outlines an organoid of this radius, px.
+
+    A cyst's wall is seen as a ring for long; a filled body soon is a shadow.
+    """
+    return 0.13 * radius + 1.2 if kind == "cyst" else 0.07 * radius + 0.9
 
 
 @dataclass(frozen=True)
@@ -110,13 +121,19 @@ def place(rng: np.random.Generator, spec: SyntheticSpec, scene: Scene) -> list[P
         radius = _radius(rng, spec, scene)
         y, x = rng.uniform(-0.5 * radius, spec.size + 0.5 * radius, 2)
         shape = _outline(rng, spec, scene, float(y), float(x), radius)
-        faint.append(Placed(shape, blur_limit(radius) * float(rng.uniform(1.8, 3.5)), False))
+        limit = blur_limit(radius, shape.kind)
+        faint.append(Placed(shape, limit * float(rng.uniform(1.8, 3.5)), False))
+    for _ in range(int(rng.integers(scene.blobs + 1))):
+        radius = float(np.exp(rng.uniform(np.log(2.5), np.log(max(1.2 * scene.typical, 6)))))
+        y, x = rng.uniform(0, spec.size, 2)
+        shape = draw_shape(rng, "sphere", float(y), float(x), radius)
+        faint.append(Placed(shape, 0.16 * radius + float(rng.uniform(1.0, 3.0)), False))
     seen = []
     for shape in shapes:
         # Most lie near the plane, a quarter anywhere in the gel.
         far = 3.0 if rng.random() < 0.3 else 1.0
         blur = abs(float(rng.normal(scene.focus, far * spec.defocus)))
-        seen.append(Placed(shape, min(blur, blur_limit(shape.radius)), True))
+        seen.append(Placed(shape, min(blur, blur_limit(shape.radius, shape.kind)), True))
     return faint + seen
 
 

@@ -31,10 +31,11 @@ def empty_field(
 
 
 def _cloud(rng: np.random.Generator, size: int, knots: int) -> Field:
-    from scipy.ndimage import zoom
-
-    coarse = zoom(rng.standard_normal((knots, knots)), (size + 1) / knots, order=3)
-    return np.asarray(coarse[:size, :size], dtype=np.float64)
+    """Smooth noise of about unit spread, from ``knots`` x ``knots`` values."""
+    near = np.arange(size)[:, None] / size * (knots - 1) - np.arange(knots)
+    weights = np.exp(-(near**2) / 0.7)
+    weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
+    return np.asarray(weights @ rng.standard_normal((knots, knots)) @ weights.T)
 
 
 def _gel(rng: np.random.Generator, y: Field, x: Field, strength: float) -> Field:
@@ -78,8 +79,12 @@ def dirt(
 
 
 def _window(size: int, y: float, x: float, reach: float) -> tuple[Field, Field, Any]:
-    top, left = max(0, int(y - reach)), max(0, int(x - reach))
-    part = np.s_[top : min(size, int(y + reach) + 2), left : min(size, int(x + reach) + 2)]
+    # A drift may have carried the middle out of the field.
+    (top, bottom), (left, right) = (
+        (max(0, int(middle - reach)), max(0, min(size, int(middle + reach) + 2)))
+        for middle in (y, x)
+    )
+    part = np.s_[min(top, bottom) : bottom, min(left, right) : right]
     yy, xx = np.mgrid[part].astype(np.float64)
     return yy - y, xx - x, part
 

@@ -119,11 +119,12 @@ def _make_scene(
     masks, kinds = [], []
     for placed in place(rng, spec, scene):
         shape = placed.shape
-        mask = _mask(shape, spec) if placed.labelled else None
         body = appearance.draw_body(rng, shape, scene, placed.blur, placed.labelled)
         patch = _patch(shape, spec.size, body.margin)
-        if patch is None or (placed.labelled and mask is None):
+        if patch is None:
             continue
+        outlined = placed.labelled and body.seen >= scene.faintest
+        mask = _mask(shape, spec) if outlined and _share_seen(shape, spec) else None
         light[patch] *= appearance.transmission(rng, body, slant, *_grid(patch))
         if mask is not None:
             masks.append(mask)
@@ -133,6 +134,22 @@ def _make_scene(
         light *= surroundings.bubbles(rng, spec.size, scene)
     image = Image(surroundings.expose(rng, light, spec.noise, scene), name=name, group=name)
     return LabelledImage(image, _instances(masks, kinds, spec.size))
+
+
+def _share_seen(shape: Shape, spec: SyntheticSpec) -> bool:
+    """Whether enough of an organoid lies in the field to be outlined."""
+    least = spec.scene.least_seen if spec.scene is not None else 0.0
+    reach = shape.reach + 1
+    if least == 0 or (
+        reach < min(shape.y, shape.x) and max(shape.y, shape.x) < spec.size - 1 - reach
+    ):
+        return True
+    # A coarse look is enough for a share.
+    steps = np.linspace(-reach, reach, 33)
+    y, x = np.meshgrid(shape.y + steps, shape.x + steps, indexing="ij")
+    body = shape.depth(y, x) > 0
+    inside = (y >= 0) & (x >= 0) & (y <= spec.size - 1) & (x <= spec.size - 1)
+    return float((body & inside).sum()) >= least * float(body.sum())
 
 
 def make_dataset(seed: int, n: int, spec: SyntheticSpec | None = None) -> LabelledDataset:

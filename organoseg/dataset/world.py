@@ -26,7 +26,7 @@ class World:
     """
 
     size: int = 384
-    typical: Range = (8.0, 30.0)
+    typical: Range = (9.0, 36.0)
     spread: Range = (0.3, 0.7)
     filling: Range = (0.05, 0.75)
     most: int = 70
@@ -46,6 +46,7 @@ class World:
     debris: tuple[int, int] = (3, 60)
     speck: Range = (2.0, 4.0)
     clumps: int = 5
+    blobs: int = 10
     level: Range = (0.2, 0.9)
     gradient: Range = (0.0, 0.6)
     vignette: Range = (0.0, 0.8)
@@ -101,6 +102,7 @@ class World:
             strands=2 * int(rng.random() < self.strand),
             seams=2 * int(rng.random() < self.seam),
             clumps=self.clumps,
+            blobs=int(rng.integers(self.blobs + 1)),
             speck=draw(self.speck),
             soft=draw(self.soft),
             bits=16 if rng.random() < self.wide else 8,
@@ -109,7 +111,7 @@ class World:
         return SyntheticSpec(
             size=self.size,
             count=(max(wanted // 2, 1), max(wanted, 1)),
-            radius=(4.0, 110.0),
+            radius=(4.5, 110.0),
             overlap=draw(self.overlap),
             kinds=(float(shares[0]), float(shares[1]), float(shares[2])),
             defocus=draw(self.defocus),

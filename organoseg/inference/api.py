@@ -18,6 +18,11 @@ from organoseg.models.ensemble import Thorough
 from organoseg.models.folder import ModelDescription, load_module
 from organoseg.models.precision import use_bf16
 from organoseg.models.protocol import CappedResultWarning
+from organoseg.models.starter import NOTE, starter
+
+
+class StarterWarning(UserWarning):
+    """Nobody chose a model, so the starter model is used."""
 
 
 def choose_device(name: str | None) -> torch.device:
@@ -173,12 +178,15 @@ def numbered(instances: Instances) -> Instances:
 
 
 def load_model(
-    folder: Path | str,
+    folder: Path | str | None = None,
     device: str | None = None,
     precision: str = "auto",
     thorough: bool = False,
 ) -> Model:
-    """The model in a folder that ``organoseg train`` wrote.
+    """The model in a folder that ``organoseg train`` wrote; without one the starter model.
+
+    The starter model (`organoseg.models.starter`) comes with the package. It learned from synthetic pictures alone and
+    has never seen a real organoid: a StarterWarning says so.
 
     Parameters
     ----------
@@ -197,15 +205,17 @@ def load_model(
         The device or the precision cannot be used.
     """
     chosen = choose_device(device)
-    module, description = load_module(Path(folder))
+    module, description = load_module(starter() if folder is None else Path(folder))
+    if folder is None:
+        warnings.warn(NOTE.format(identity=description.identity), StarterWarning, stacklevel=2)
     return Model(module.to(chosen), description, chosen, use_bf16(precision, chosen), thorough)
 
 
 def predict(
     image: Image | Path | str | np.ndarray[Any, Any],
-    model: Model | Path | str,
+    model: Model | Path | str | None = None,
     score_threshold: float | None = None,
 ) -> Instances:
-    """Organoids of one image; see :meth:`Model.predict`."""
+    """Organoids of one image; see :meth:`Model.predict`. Without a model the starter model looks, and a warning says so."""
     ready = model if isinstance(model, Model) else load_model(model)
     return ready.predict(image, score_threshold)
