@@ -5,8 +5,8 @@
 
 Writes `images/` and `labels.json` (made once, from the seed), and trains the recipe's engine (default: compact) on them
 under `training/`. With `--validation N` so many other pictures, `validation/` and `validation.json`, say from which
-score organoids are reported. No real image is looked at. The worlds of `WORLDS` grow: each has all that the one before it has.
-`plain` is the world of the first version, from which the larger networks' starts were made.
+score organoids are reported. No real image is looked at. The worlds of `WORLDS` grow: each has all that the one before
+it has. `plain` is the world of the first version, from which the larger networks' starts were made.
 """
 
 from __future__ import annotations
@@ -31,7 +31,9 @@ from organoseg.dataset.world import World
 from organoseg.io import write_instances
 
 WHOLE = World()
-_CAMERA = replace(WHOLE, typical=(15.0, 15.0), level=(0.5, 0.5), wall=(0.7, 0.7), thickness=(1.0, 1.0))
+_CAMERA = replace(
+    WHOLE, typical=(15.0, 15.0), level=(0.5, 0.5), wall=(0.7, 0.7), thickness=(1.0, 1.0)
+)
 _DIRT = replace(
     _CAMERA, noise=(0.01, 0.01), soft=(0.5, 0.5), wide=0.0, compressed=0.0, gradient=(0.2, 0.2),
     vignette=(0.2, 0.2), oblique=(0.2, 0.2), rim=0.0, seam=0.0,

@@ -129,9 +129,7 @@ def _wall(
 ) -> NDArray[np.float64]:
     """The outline's dark line, the wall behind it and the bright lines beside it."""
     radius, width = body.shape.radius, body.width
-    uneven = 0.25 * round_noise(rng, theta, 5) + 0.18 * round_noise(
-        rng, theta, max(int(radius), 7)
-    )
+    uneven = 0.25 * round_noise(rng, theta, 5) + 0.18 * round_noise(rng, theta, max(int(radius), 7))
     strength = np.exp(uneven) * np.clip(1 - body.one_sided * np.cos(theta - light), 0.05, None)
     # A person draws along the darkest line; of a blurred one a little outside it.
     line = 0.5 + 0.3 * body.blur

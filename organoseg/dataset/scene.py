@@ -212,7 +212,11 @@ def _outline(
         # Cells stand out of dense ones, and small ones may be lumps of a few parts.
         height = float(rng.uniform(0.03, 0.16))
         ripples = tuple(
-            (waves, abs(float(rng.normal(0, height / waves**0.7))), float(rng.uniform(0, 2 * np.pi)))
+            (
+                waves,
+                abs(float(rng.normal(0, height / waves**0.7))),
+                float(rng.uniform(0, 2 * np.pi)),
+            )
             for waves in range(2, 6 + int(radius / 4))
         )
     return Shape(shape.kind, y, x, radius, stretch, shape.angle, ripples, shape.lobes)

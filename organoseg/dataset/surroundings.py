@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -63,7 +64,8 @@ def dirt(
     sharp, blurred = np.zeros((size, size)), np.zeros((size, size))
     for _ in range(int(rng.integers(specks + 1))):
         layer = sharp if rng.random() < 0.6 else blurred
-        _speck(rng, layer, *rng.uniform(0, size, 2), scene, light)
+        y, x = rng.uniform(0, size, 2)
+        _speck(rng, layer, y, x, scene, light)
     for _ in range(int(rng.integers(scene.clumps + 1))):
         layer = sharp if rng.random() < 0.6 else blurred
         y, x = rng.uniform(0, size, 2)
@@ -121,7 +123,7 @@ def _strand(rng: np.random.Generator, density: Field, width: float) -> None:
         return
     y, x = np.mgrid[low[0] : high[0], low[1] : high[1]].astype(np.float64)
     square = np.full(y.shape, np.inf)
-    for (ay, ax), (by, bx) in zip(points[:-1], points[1:], strict=True):
+    for (ay, ax), (by, bx) in pairwise(points):
         wy, wx = by - ay, bx - ax
         along = np.clip(((y - ay) * wy + (x - ax) * wx) / max(wy * wy + wx * wx, 1e-9), 0, 1)
         square = np.minimum(square, (y - ay - along * wy) ** 2 + (x - ax - along * wx) ** 2)

@@ -112,9 +112,7 @@ def make_image(
 def _make_scene(
     rng: np.random.Generator, spec: SyntheticSpec, scene: Scene, name: str
 ) -> LabelledImage:
-    light = surroundings.empty_field(
-        rng, spec.size, spec.gradient, spec.vignette, spec.rim, scene
-    )
+    light = surroundings.empty_field(rng, spec.size, spec.gradient, spec.vignette, spec.rim, scene)
     slant = float(rng.uniform(0, 2 * np.pi))
     masks, kinds = [], []
     for placed in place(rng, spec, scene):

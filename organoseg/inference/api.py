@@ -216,6 +216,6 @@ def predict(
     model: Model | Path | str | None = None,
     score_threshold: float | None = None,
 ) -> Instances:
-    """Organoids of one image; see :meth:`Model.predict`. Without a model the starter model looks, and a warning says so."""
+    """Organoids of one image; see :meth:`Model.predict`. Without a model the starter model looks; a warning says so."""
     ready = model if isinstance(model, Model) else load_model(model)
     return ready.predict(image, score_threshold)

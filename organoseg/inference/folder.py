@@ -107,7 +107,9 @@ def predict_folder(
         except BaseException:
             hear("abort", {})  # a bar must give the cursor back
             raise
-        facts = _facts(ready, folder, locked, begun) | ({} if note is None else {"model_note": note})
+        facts = _facts(ready, folder, locked, begun) | (
+            {} if note is None else {"model_note": note}
+        )
         pictures = collect(out, plan.items, failures, write, facts)
         hear("end", {"pictures": pictures, "failed": len(failures)})
         return Outcome(pictures, tuple(failures))
