@@ -72,7 +72,7 @@ class Scene:
                 self.spread, self.focus, self.wall, self.thickness, self.grain, self.soft
             )
             >= 0,
-            "clusters, side, ragged, dense, oblique, gel (0 to 1)": all(
+            "clusters, side, ragged, dense, oblique, gel, least_seen (0 to 1)": all(
                 0 <= share <= 1
                 for share in (
                     self.clusters, self.side, self.ragged, self.dense, self.oblique, self.gel,
