@@ -2,6 +2,7 @@
 
     python benchmarks/starter.py pack runs/starter/training/model
     python benchmarks/starter.py measure --data DIR --split val --peer OrganoID=organoid_val.json --out results
+    python benchmarks/starter.py curve --data DIR --out results        # the growing world
     python benchmarks/starter.py sheet --data DIR --out results        # beside real pictures: for this computer only
     python benchmarks/starter.py sheet --out results                   # synthetic pictures alone
 
@@ -23,6 +24,7 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.peers import Peer, measure_peer, parse_peer
+from benchmarks.synthetic_start import WORLDS
 from benchmarks.tables import markdown, number, publish
 from benchmarks.testset import choose_test_set
 from organoseg.core import Instances, OrganosegError, UsageError
@@ -39,6 +41,8 @@ FIGURES = {
     "recall": "recall", "recall_overlapping": "recall overlapping",
     "recall_isolated": "recall isolated", "count_error": "count error",
 }  # fmt: skip
+#: A picture is one crop, so that pieces at its border are as they are at a real picture's.
+WHOLE_FIELD = "training.augmentation.scale=[1.0, 1.0]"
 #: Grey pictures of a sheet are so large, px.
 SIDE = 300
 
@@ -119,6 +123,36 @@ def table(result: dict[str, Any]) -> str:
     return markdown(headers, lines)
 
 
+# -- curve ---------------------------------------------------------------------------------------
+
+
+def curve(
+    data: Path, out: Path, worlds: Sequence[str], images: int, steps: int, overrides: Sequence[str]
+) -> dict[str, Any]:
+    """Figures on `val` of a model trained in each world, from the same seed; trainings that are done stay as they are."""
+    from benchmarks.synthetic_start import main as start
+
+    rows = []
+    for world in worlds:
+        run = out / "worlds" / f"{world}-{images}-{steps}"
+        if not (run / "training" / "model" / "model.yaml").is_file():
+            settings = [f"training.steps={steps}", f"training.validate_every={steps}", WHOLE_FIELD]
+            sets = [word for setting in (*settings, *overrides) for word in ("--set", setting)]
+            sized = ["--size", "256", "--images", str(images), "--validation", "20"]
+            start(["--out", str(run), "--world", world, *sized, *sets])
+        (row,) = measure(data, "val", run / "training" / "model", [], 0)["rows"]
+        rows.append({**row, "name": world})
+    return {"split": "val", "images": images, "steps": steps, "rows": rows}
+
+
+def curve_table(result: dict[str, Any]) -> str:
+    """As Markdown."""
+    keys = ("AP", "AP50", "AP75", "F1", "precision", "recall_overlapping", "recall_isolated")
+    lines = [[row["name"], *(number(row[key]) for key in keys)] for row in result["rows"]]
+    said = f"{result['images']} pictures, {result['steps']} steps, one seed."
+    return markdown(["world", *(FIGURES[key] for key in keys)], lines) + "\n\n" + said
+
+
 # -- sheet ---------------------------------------------------------------------------------------
 
 
@@ -180,7 +214,7 @@ def _drawn(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do one of the three; 2 and 3 as the program's own exit codes."""
+    """Do one of the four; 2 and 3 as the program's own exit codes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     actions = parser.add_subparsers(dest="action", required=True)
     packing = actions.add_parser("pack")
@@ -194,6 +228,14 @@ def main(arguments: list[str] | None = None) -> int:
     measuring.add_argument("--bootstrap", type=int, default=1000)
     measuring.add_argument("--out", type=Path, required=True)
     measuring.add_argument("--table", type=Path, metavar="FILE.md")
+    growing = actions.add_parser("curve")
+    growing.add_argument("--data", type=Path, required=True)
+    growing.add_argument("--worlds", type=lambda text: text.split(","), default=["plain", *WORLDS])
+    growing.add_argument("--images", type=int, default=600)
+    growing.add_argument("--steps", type=int, default=600)
+    growing.add_argument("--set", dest="overrides", metavar="A.B=C", action="append", default=[])
+    growing.add_argument("--out", type=Path, required=True)
+    growing.add_argument("--table", type=Path, metavar="FILE.md")
     drawing = actions.add_parser("sheet")
     drawing.add_argument("--data", type=Path)
     drawing.add_argument("--seed", type=int, default=7)
@@ -205,6 +247,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif args.action == "measure":
             result = measure(args.data, args.split, args.model, args.peer, args.bootstrap)
             publish(f"starter_{args.split}", result, table(result), args.out, args.table)
+        elif args.action == "curve":
+            grown = curve(args.data, args.out, args.worlds, args.images, args.steps, args.overrides)
+            publish("starter_curve", grown, curve_table(grown), args.out, args.table)
         else:
             print(sheet(args.seed, args.data, args.out))
     except OrganosegError as error:

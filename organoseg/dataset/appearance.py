@@ -67,7 +67,8 @@ def draw_body(
     dense = shape.kind != "cyst" and rng.random() < scene.dense
     if shape.kind == "cyst":
         core = rng.normal(0.03, 0.04)
-        grain, share, depth = rng.uniform(0, 0.03), rng.uniform(0.15, 0.6), rng.uniform(0.10, 0.22)
+        grain = scene.grain * rng.uniform(0, 0.04)
+        share, depth = rng.uniform(0.15, 0.6), rng.uniform(0.10, 0.22)
     else:
         core = rng.uniform(0.5, 1.5) if dense else rng.uniform(0.05, 0.35)
         grain, share, depth = rng.uniform(0.3, 1), rng.uniform(0.3, 0.8), rng.uniform(0.15, 0.4)
@@ -129,12 +130,12 @@ def _wall(
 ) -> NDArray[np.float64]:
     """The outline's dark line, the wall behind it and the bright lines beside it."""
     radius, width = body.shape.radius, body.width
-    uneven = 0.25 * round_noise(rng, theta, 5) + 0.18 * round_noise(rng, theta, max(int(radius), 7))
+    uneven = 0.25 * round_noise(rng, theta, 5) + 0.24 * round_noise(rng, theta, max(int(radius), 7))
     strength = np.exp(uneven) * np.clip(1 - body.one_sided * np.cos(theta - light), 0.05, None)
     # A person draws along the darkest line; of a blurred one a little outside it.
     line = 0.5 + 0.3 * body.blur
     past = np.maximum(depth - line, 0)
-    reach = body.depth * np.exp(0.4 * round_noise(rng, theta, 7))
+    reach = body.depth * np.exp(0.5 * round_noise(rng, theta, 7))
     density = (1 - body.share) * np.exp(-(((depth - line) / width) ** 2))
     rising = np.exp(-((np.minimum(depth - line, 0) / width) ** 2))
     density += body.share * rising * np.exp(-((past / reach) ** 1.5))

@@ -62,7 +62,7 @@ class Scene:
     bits: int = 8
     jpeg: int = 0
     blobs: int = 6
-    faintest: float = 0.11
+    faintest: float = 0.13
     least_seen: float = 0.5
 
     def __post_init__(self) -> None:
@@ -218,5 +218,13 @@ def _outline(
                 float(rng.uniform(0, 2 * np.pi)),
             )
             for waves in range(2, 6 + int(radius / 4))
+        )
+    elif rng.random() < 0.5:
+        ripples = (
+            *ripples,
+            *(
+                (waves, abs(float(rng.normal(0, 0.012))), float(rng.uniform(0, 2 * np.pi)))
+                for waves in (2, 3, 4, 6)
+            ),
         )
     return Shape(shape.kind, y, x, radius, stretch, shape.angle, ripples, shape.lobes)

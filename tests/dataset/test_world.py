@@ -122,7 +122,9 @@ def test_impossible_worlds_are_refused(wrong: dict[str, Any]) -> None:
         World(**wrong)
 
 
-@pytest.mark.parametrize("wrong", [{"bits": 12}, {"level": 0.0}, {"least_seen": 2.0}, {"jpeg": 101}])
+@pytest.mark.parametrize(
+    "wrong", [{"bits": 12}, {"level": 0.0}, {"least_seen": 2.0}, {"jpeg": 101}]
+)
 def test_impossible_scenes_are_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match=next(iter(wrong))):
         Scene(**wrong)
