@@ -129,7 +129,7 @@ def table(result: dict[str, Any]) -> str:
 def curve(
     data: Path, out: Path, worlds: Sequence[str], images: int, steps: int, overrides: Sequence[str]
 ) -> dict[str, Any]:
-    """Figures on `val` of a model trained in each world, from the same seed; trainings that are done stay as they are."""
+    """Figures on `val` of a model trained in each world, from one seed; trainings that are done stay as they are."""
     from benchmarks.synthetic_start import main as start
 
     rows = []
