@@ -3,6 +3,7 @@
     python benchmarks/starter.py pack runs/starter/training/model
     python benchmarks/starter.py measure --data DIR --split val --peer OrganoID=organoid_val.json --out results
     python benchmarks/starter.py curve --data DIR --out results        # the growing world
+    python benchmarks/starter.py card --results results
     python benchmarks/starter.py sheet --data DIR --out results        # beside real pictures: for this computer only
     python benchmarks/starter.py sheet --out results                   # synthetic pictures alone
 
@@ -24,10 +25,11 @@ from numpy.typing import NDArray
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.peers import Peer, measure_peer, parse_peer
+from benchmarks.starter_card import card
 from benchmarks.synthetic_start import WORLDS
 from benchmarks.tables import markdown, number, publish
 from benchmarks.testset import choose_test_set
-from organoseg.core import Instances, OrganosegError, UsageError
+from organoseg.core import Instances, OrganosegError, UsageError, write_text
 from organoseg.dataset.labelled import LabelledImage
 from organoseg.dataset.world import World
 from organoseg.models.starter import starter
@@ -74,6 +76,15 @@ def pack(model: Path, home: Path = HOME) -> None:
         facts,
         known.thorough_threshold,
     )
+    write_card(home, None)
+
+
+def write_card(home: Path, results: Path | None) -> None:
+    """`README.md` of the package's model, with the figures that `measure` left in a folder."""
+    from organoseg.models.folder import read_description
+
+    size = (home / "weights.safetensors").stat().st_size
+    write_text(home / "README.md", card(read_description(home), size, results))
 
 
 # -- measure -------------------------------------------------------------------------------------
@@ -214,12 +225,15 @@ def _drawn(
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Do one of the four; 2 and 3 as the program's own exit codes."""
+    """Do one of the five; 2 and 3 as the program's own exit codes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     actions = parser.add_subparsers(dest="action", required=True)
     packing = actions.add_parser("pack")
     packing.add_argument("model", type=Path)
     packing.add_argument("--home", type=Path, default=HOME)
+    telling = actions.add_parser("card")
+    telling.add_argument("--results", type=Path, required=True, help="where `measure` wrote")
+    telling.add_argument("--home", type=Path, default=HOME)
     measuring = actions.add_parser("measure")
     measuring.add_argument("--data", type=Path, required=True)
     measuring.add_argument("--split", choices=("val", "test"), required=True)
@@ -244,6 +258,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if args.action == "pack":
             pack(args.model, args.home)
+        elif args.action == "card":
+            write_card(args.home, args.results)
         elif args.action == "measure":
             result = measure(args.data, args.split, args.model, args.peer, args.bootstrap)
             publish(f"starter_{args.split}", result, table(result), args.out, args.table)
