@@ -1,4 +1,4 @@
-"""Few labels: supervised and guided training at equal optimiser steps on M-OrgaQuant.
+"""Few labels: supervised training and the methods with an archive, at equal optimiser steps, on M-OrgaQuant.
 
     python benchmarks/few_label.py --data ../shared/data/m_orgaquant --labelled 5,15 --out runs/few_label
 
@@ -24,12 +24,21 @@ from benchmarks.figures import COLUMNS, Resampled, rows_of
 from benchmarks.jobs import run_all
 from benchmarks.machine import describe_machine, shown_command
 from benchmarks.peers import Peer, measure_peer, parse_peer
-from benchmarks.runs import SHIFT_TO, Plan, Run, check_same, measured, plan_runs, recipe_of
+from benchmarks.runs import (
+    SHIFT_TO,
+    TEACHERS,
+    Plan,
+    Run,
+    check_same,
+    measured,
+    plan_runs,
+    recipe_of,
+)
 from benchmarks.tables import replace_block
 from benchmarks.testset import TestSet, choose_test_set
 from organoseg.core import DataError, OrganosegError, write_json, write_text
 
-METHODS = ("supervised", "guided")
+DEFAULT_METHODS = ("supervised", "guided")
 
 
 @dataclass(frozen=True)
@@ -42,6 +51,7 @@ class Job:
     bootstrap: int
     peers: tuple[Peer, ...]
     table: Path | None
+    block: str
     command: str
 
 
@@ -51,8 +61,8 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 def _methods(text: str) -> tuple[str, ...]:
     chosen = tuple(dict.fromkeys(text.split(",")))
-    if not set(chosen) <= set(METHODS):
-        raise argparse.ArgumentTypeError(f"choose from {', '.join(METHODS)}")
+    if not set(chosen) <= set(TEACHERS):
+        raise argparse.ArgumentTypeError(f"choose from {', '.join(TEACHERS)}")
     return chosen
 
 
@@ -62,7 +72,7 @@ def make_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--data", type=Path, required=True, help="folder with train/, val/, test/ and their labels")
     add("--labelled", type=_numbers, default=(5, 15, 60), help="5, 15, 30 or 60; several: 5,15")
-    add("--methods", type=_methods, default=METHODS, help="supervised,guided")
+    add("--methods", type=_methods, default=DEFAULT_METHODS, help=",".join(TEACHERS))
     add("--seeds", type=_numbers, default=(0, 1, 2), help="0,1,2")
     add("--out", type=Path, required=True, help="folder for models and results")
     add("--steps", type=int, help="optimiser steps of each method (default: the recipe's)")
@@ -90,17 +100,18 @@ def make_parser() -> argparse.ArgumentParser:
     add("--threads", type=int, help="threads a training (default: 1 with --jobs, else all)")
     add("--jobs", type=int, default=1, help="trainings side by side")
     add("--set", dest="overrides", metavar="A.B=C", action="append", default=[],
-        help="change the recipe; method.… changes guided runs only")  # fmt: skip
+        help="change the recipe; method.… changes runs with an archive only")  # fmt: skip
     add(
         "--variant",
-        help="name for guided runs with other settings, beside the same supervised ones",
+        help="name for the runs of one method with other settings, beside the same supervised ones",
     )
     add("--teacher-from-supervised", action=argparse.BooleanOptionalAction, default=True,
-        help="the first teacher is the supervised model of the same seed")  # fmt: skip
+        help="first teachers are the supervised models of the same seed and of the next")  # fmt: skip
     add("--peer", metavar="NAME=JSON", action="append", default=[],
         help="another program's predictions on the test set")  # fmt: skip
     add("--bootstrap", type=int, default=1000, help="resamplings for intervals")
     add("--table", type=Path, metavar="FILE.md", help="rewrite the marked block of this file")
+    add("--block", help="the block's mark (default: few-label, shift, and the recipe's name)")
     return parser
 
 
@@ -113,8 +124,10 @@ def parse_job(arguments: Sequence[str]) -> Job:
             parser.error(f"--{name} must be 1 or more")
     if (args.images is None) != (args.annotations is None):
         parser.error("--images and --annotations go together")
-    if args.variant in METHODS:
+    if args.variant in TEACHERS:
         parser.error("--variant must be a new name")
+    if args.variant and len(set(args.methods) - {"supervised"}) != 1:
+        parser.error("--variant needs --methods with one method beside supervised")
     weights = args.encoder_weights
     if weights is not None and Path(weights).is_file():
         weights = str(Path(weights).resolve())
@@ -138,7 +151,8 @@ def parse_job(arguments: Sequence[str]) -> Job:
     test = choose_test_set(plan.data, args.annotations, args.images, args.test_split, words)
     peers = tuple(map(parse_peer, args.peer))
     command = shown_command("few_label.py", arguments)
-    return Job(plan, test, args.jobs, args.bootstrap, peers, args.table, command)
+    block = args.block or plan.protocol
+    return Job(plan, test, args.jobs, args.bootstrap, peers, args.table, block, command)
 
 
 def prepare(job: Job) -> tuple[list[Run], list[Run]]:
@@ -167,7 +181,8 @@ def _write_spec(job: Job, run: Run, recipe: Any) -> None:
         "labelled": run.labelled,
         "method": run.method,
         "seed": run.seed,
-        "needs": str(run.needs.folder) if run.needs else None,
+        "needs": [{"seed": r.seed, "folder": str(r.folder)} for r in run.needs],
+        "overrides": list(job.plan.overrides),
         "test": job.test.to_dict(),
         "bootstrap": job.bootstrap,
         "command": job.command,
@@ -272,13 +287,13 @@ def main(arguments: Sequence[str]) -> int:
         check_leakage(job)
         todo, done = prepare(job)
         say(f"{len(todo)} runs to do, {len(done)} done already")
-        if any(run.method == "guided" for run in todo):
+        if any(run.method != "supervised" for run in todo):
             make_archive(job)
         failed = run_all(todo, set(done), job.jobs, job.plan.threads, say)
         table = report(job)
         print(table)
         if job.table is not None and not failed:
-            replace_block(job.table, job.plan.protocol, table)
+            replace_block(job.table, job.block, table)
     except OrganosegError as error:
         say(str(error))
         return error.exit_code

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from benchmarks.costs import cost_table
@@ -54,7 +56,7 @@ def few_label_table(
     parts = [markdown(HEADERS, lines)]
     gains = gains_of(rows, resampled)
     if gains:
-        parts += ["Guided minus supervised, seed by seed:"]
+        parts += ["Minus supervised, seed by seed:"]
         parts += [markdown(GAIN_HEADERS, [_gain(gain) for gain in gains])]
     costs = cost_table(rows)
     if costs:
@@ -120,6 +122,7 @@ def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str)
             f"- Optimiser steps of the model measured: {steps}, {_equality(runs)}; seeds {seeds}. "
             + _validated(runs),
             f"- {_teachers(runs)}",
+            *_variants(runs),
             "- The model measured is the student's running average; `results.json` has its raw weights as well. "
             "95 %: bootstrap over the test images, of the mean over seeds.",
             "- Precision, recall, F1, mSA and count error are at the score with the best F1; recall of overlapping "
@@ -127,6 +130,22 @@ def _foot(rows: Sequence[Row], peers: Sequence[Mapping[str, Any]], command: str)
             f"- Machine: {'; '.join(machines)}; {_threads(runs)}. Commit {', '.join(commits)}.",
         ]
     return [*lines, *_id_note([*runs, *peers]), f"- `{command}`"]
+
+
+def _variants(runs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the rows that are not called by their method's name have changed."""
+    changed = {
+        run["variant"]: run.get("overrides") or _overrides(run["command"])
+        for run in runs
+        if run["variant"] not in (run["method"], "supervised")
+    }
+    said = [f"`{name}`: {', '.join(settings)}" for name, settings in sorted(changed.items())]
+    return [f"- Changed: {'; '.join(said)}."] if said else []
+
+
+def _overrides(command: str) -> list[str]:
+    words = shlex.split(command)
+    return [after for word, after in pairwise(words) if word == "--set"]
 
 
 def _validated(runs: Sequence[Mapping[str, Any]]) -> str:
@@ -138,21 +157,22 @@ def _validated(runs: Sequence[Mapping[str, Any]]) -> str:
 def _equality(runs: Sequence[Mapping[str, Any]]) -> str:
     pairs = {(run["labelled"], run["steps"]) for run in runs}
     equal = len(pairs) == len({run["labelled"] for run in runs})
-    return (
-        "the same for both methods" if equal else "NOT the same for all runs of a number of labels"
-    )
+    return "the same for all" if equal else "NOT the same for all runs of a number of labels"
 
 
 def _teachers(runs: Sequence[Mapping[str, Any]]) -> str:
-    guided = [run for run in runs if run["method"] == "guided"]
-    if not guided:
+    taught = [run for run in runs if run["method"] != "supervised"]
+    if not taught:
         return "Minutes: training alone."
-    if any(run["teacher_seconds"] is not None for run in guided):
-        return (
-            "The first teacher of a guided run is the supervised model of its seed; "
-            "its minutes are the student's alone."
+    if any(run["teacher_seconds"] is not None for run in taught):
+        both = ", and of the next seed where two teach" * any(
+            run["method"] == "mutual" for run in taught
         )
-    return "A guided run trains its own first teacher; its minutes are of both."
+        return (
+            f"First teachers are the supervised model of a run's seed{both}; minutes are the student's alone, "
+            "and of both students where there are two."
+        )
+    return "A run with an archive trains its own first teacher; its minutes are of both."
 
 
 def _threads(runs: Sequence[Mapping[str, Any]]) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.runs import TEACHERS
 from organoseg.core import Instances
 from organoseg.evaluation import Interval
 from organoseg.evaluation.average_precision import precision_by_threshold, rank
@@ -76,13 +77,15 @@ class Row:
 
 
 def rows_of(records: Sequence[tuple[Mapping[str, Any], Path]]) -> list[Row]:
-    """Records with their predictions, one row a method and number of labels; supervised first."""
-    groups: dict[tuple[int, bool, str], list[tuple[Mapping[str, Any], Path]]] = {}
+    """Records with their predictions, one row a method and number of labels; each method before its variants."""
+    groups: dict[tuple[int, int, bool, str], list[tuple[Mapping[str, Any], Path]]] = {}
+    order = list(TEACHERS)
     for record, path in records:
-        key = (record["labelled"], record["method"] != "supervised", record["variant"])
+        method, variant = record["method"], record["variant"]
+        key = (record["labelled"], order.index(method), variant != method, variant)
         groups.setdefault(key, []).append((record, path))
     rows = []
-    for (labelled, _, name), members in sorted(groups.items()):
+    for (labelled, _, _, name), members in sorted(groups.items()):
         members.sort(key=lambda member: member[0]["training_seed"])
         runs, paths = zip(*members, strict=True)
         rows.append(Row(labelled, name, runs, paths))
@@ -122,7 +125,7 @@ class Resampled:
 
 @dataclass(frozen=True)
 class Gain:
-    """What a guided method adds to the supervised one, over the seeds that both have."""
+    """What a method adds to supervised training, over the seeds that both have."""
 
     labelled: int
     name: str
@@ -134,7 +137,7 @@ class Gain:
 
 
 def gains_of(rows: Sequence[Row], resampled: Resampled) -> list[Gain]:
-    """Each guided row against the supervised one of the same labels."""
+    """Each row against the supervised one of the same labels."""
     supervised = {row.labelled: row for row in rows if row.name == "supervised"}
     gains = []
     for row in rows:

@@ -17,7 +17,7 @@ POLL_SECONDS = 0.5
 
 
 def run_all(runs: Sequence[Run], done: set[Run], jobs: int, threads: int | None, say: Say) -> int:
-    """Do `runs`, at most `jobs` at a time, each after the one it needs. Returns how many failed.
+    """Do `runs`, at most `jobs` at a time, each after those it needs. Returns how many failed.
 
     A run that fails costs itself and those that need it. On an interrupt the processes are told to
     stop, which writes a checkpoint each.
@@ -51,11 +51,11 @@ def _start_ready(
     say: Say,
 ) -> None:
     for run in list(waiting):
-        if run.needs in failed:
+        if any(needed in failed for needed in run.needs):
             waiting.remove(run)
             failed.add(run)
             say(f"left out: {run.label} (its teacher failed)")
-        elif len(active) < jobs and (run.needs is None or run.needs in done):
+        elif len(active) < jobs and done.issuperset(run.needs):
             waiting.remove(run)
             active[run] = _start(run, threads)
             say(f"start: {run.label}; log: {run.folder / 'log.txt'}")

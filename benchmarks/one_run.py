@@ -73,7 +73,7 @@ def measure_run(run: Run, recipe: Recipe, spec: dict[str, Any]) -> None:
 
 def _facts(run: Run, recipe: Recipe, spec: dict[str, Any]) -> dict[str, Any]:
     result = read_json(run.training / "result.json")
-    teacher = read_json(run.needs.training / "result.json") if run.needs else None
+    teachers = [read_json(r.training / "result.json") for r in run.needs]
     return {
         "protocol": spec["protocol"],
         "labelled": run.labelled,
@@ -85,7 +85,7 @@ def _facts(run: Run, recipe: Recipe, spec: dict[str, Any]) -> dict[str, Any]:
         "steps": recipe.training.steps,
         "steps_in_all": result["steps"],
         "seconds": _seconds(result),
-        "teacher_seconds": _seconds(teacher) if teacher else None,
+        "teacher_seconds": sum(_seconds(t) or 0 for t in teachers) if teachers else None,
         "waiting_share": result["seconds"]["waiting_share"],
         "notes": result["notes"],
         "cost": cost_of(run.training),
@@ -94,6 +94,7 @@ def _facts(run: Run, recipe: Recipe, spec: dict[str, Any]) -> dict[str, Any]:
         "test": {k: v for k, v in spec["test"].items() if k != "names"},
         "machine": describe_machine(),
         "command": spec["command"],
+        "overrides": spec.get("overrides", []),
     }
 
 
@@ -123,9 +124,10 @@ def _alone(folder: Path) -> Iterator[None]:
 
 def run_of_spec(folder: Path, spec: dict[str, Any]) -> Run:
     """The run that a spec describes."""
-    needs = None
-    if spec["needs"]:
-        needs = Run(spec["labelled"], "supervised", spec["seed"], Path(spec["needs"]))
+    needs = tuple(
+        Run(spec["labelled"], "supervised", one["seed"], Path(one["folder"]))
+        for one in spec["needs"]
+    )
     return Run(spec["labelled"], spec["method"], spec["seed"], folder, needs)
 
 

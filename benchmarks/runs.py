@@ -14,6 +14,10 @@ from organoseg.core import DataError, UsageError, read_json
 from organoseg.dataset import few_label_split
 from organoseg.training.recipe import Recipe, load_recipe
 
+#: The methods, in the order of the table, and how many trained models may teach in a run of each.
+TEACHERS = {"supervised": 0, "guided": 1, "class_agnostic": 1, "mutual": 2, "fast_student": 1}
+#: Methods that cannot train their own first teacher.
+TAUGHT = ("fast_student",)
 #: The shift: labels from these parts of M-OrgaQuant, archive and test from that one.
 SHIFT_FROM = ("Subset_2", "Subset_3", "Subset_4", "Subset_5")
 SHIFT_TO = ("Subset_1",)
@@ -54,13 +58,13 @@ class Plan:
 
 @dataclass(frozen=True)
 class Run:
-    """One training. `folder` holds all of it."""
+    """One training. `folder` holds all of it; `needs` are the runs whose models teach in it."""
 
     labelled: int
     method: str
     seed: int
     folder: Path
-    needs: Run | None = None
+    needs: tuple[Run, ...] = ()
 
     @property
     def label(self) -> str:
@@ -93,20 +97,35 @@ class Run:
 
 
 def plan_runs(plan: Plan) -> list[Run]:
-    """Every training, each after the one it needs; the supervised ones first."""
-    root = plan.out / "runs" / plan.protocol
-    supervised, guided = [], []
+    """Every training, each after those it needs; the supervised ones first."""
+    supervised: dict[tuple[int, int], Run] = {}
+    others = []
     for seed in plan.seeds:
         for n in plan.labelled:
-            base = root / f"labelled_{n}"
-            first = Run(n, "supervised", seed, base / "supervised" / f"seed-{seed}")
-            lends = "guided" in plan.methods and plan.teacher_from_supervised
-            if "supervised" in plan.methods or lends:
-                supervised.append(first)
-            if "guided" in plan.methods:
-                folder = base / (plan.variant or "guided") / f"seed-{seed}"
-                guided.append(Run(n, "guided", seed, folder, first if lends else None))
-    return supervised + guided
+            if "supervised" in plan.methods:
+                supervised[seed, n] = _run(plan, n, "supervised", seed)
+            for method in plan.methods:
+                if method == "supervised":
+                    continue
+                lends = plan.teacher_from_supervised or method in TAUGHT
+                seeds = _teaching_seeds(plan, seed)[: TEACHERS[method]] if lends else ()
+                for s in seeds:
+                    supervised.setdefault((s, n), _run(plan, n, "supervised", s))
+                needs = tuple(supervised[s, n] for s in seeds)
+                others.append(_run(plan, n, method, seed, needs))
+    return [*supervised.values(), *others]
+
+
+def _run(plan: Plan, n: int, method: str, seed: int, needs: tuple[Run, ...] = ()) -> Run:
+    name = method if method == "supervised" else plan.variant or method
+    base = plan.out / "runs" / plan.protocol / f"labelled_{n}"
+    return Run(n, method, seed, base / name / f"seed-{seed}", needs)
+
+
+def _teaching_seeds(plan: Plan, seed: int) -> tuple[int, int]:
+    """The seeds whose supervised models teach in a run: its own, and the next one of the plan."""
+    place = plan.seeds.index(seed) + 1
+    return seed, plan.seeds[place % len(plan.seeds)] if len(plan.seeds) > 1 else seed + 1
 
 
 def labelled_names(plan: Plan, labelled: int) -> list[str]:
@@ -153,12 +172,15 @@ def recipe_tree(plan: Plan, run: Run) -> dict[str, Any]:
     if plan.validation is not None:
         split = f"{plan.data / SPLITS}#{plan.validation}"
         tree["data"]["validation"] = {**source, "split": split}
-    if run.method == "guided":
+    if run.method != "supervised":
         tree["data"]["unlabelled"] = str(plan.archive)
         if plan.shift:
             tree["data"]["prefer"] = list(SHIFT_TO)
-        if run.needs is not None:
-            tree["method"]["teacher"] = str(run.needs.model)
+        models = [str(teacher.model) for teacher in run.needs]
+        if len(models) == 1:
+            tree["method"]["teacher"] = models[0]
+        elif models:
+            tree["method"]["teachers"] = models
     if plan.steps is not None:
         tree["training"]["steps"] = plan.steps
     if plan.threads is not None:
@@ -169,11 +191,13 @@ def recipe_tree(plan: Plan, run: Run) -> dict[str, Any]:
 
 
 def recipe_of(plan: Plan, run: Run) -> Recipe:
-    """A run's recipe, checked. `method.…` overrides are for guided runs only.
+    """A run's recipe, checked. `method.…` overrides are for runs with an archive only.
 
     UsageError for an unknown key or an impossible value.
     """
-    chosen = [o for o in plan.overrides if run.method == "guided" or not o.startswith("method.")]
+    chosen = [
+        o for o in plan.overrides if run.method != "supervised" or not o.startswith("method.")
+    ]
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"{run.method}.yaml"
         path.write_text(yaml.safe_dump(recipe_tree(plan, run)), encoding="utf-8")
@@ -198,7 +222,7 @@ def check_same(run: Run, asked: Recipe) -> None:
         raise UsageError(
             f"the run was trained with other settings: {'; '.join(differing[:5])}",
             where=run.folder,
-            remedy="Give another --out (or --variant for guided), or remove the folder.",
+            remedy="Give another --out (or --variant, but for supervised), or remove the folder.",
         )
 
 
@@ -209,7 +233,7 @@ def _settings(recipe: Recipe, finished: bool) -> dict[str, Any]:
     if finished:
         # Nothing will be computed again, and a results folder may have been moved.
         flat.pop("training.threads")
-        for name in ("data.unlabelled", "method.teacher"):
+        for name in ("data.unlabelled", "method.teacher", "method.teachers"):
             flat[name] = flat.get(name) is not None
     return flat
 

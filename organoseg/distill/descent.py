@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Protocol
 
@@ -62,29 +62,47 @@ class Alone:
 
 @dataclass(frozen=True, eq=False)
 class Branch:
-    """Crops that the student sees, what it should see there, and how much that counts."""
+    """Crops that the student sees, what it should see there, and how much that counts.
+
+    Parameters
+    ----------
+    name
+        Before the names of its loss terms; another one for each branch of a step.
+    member
+        The part of the student that sees it, where the student is several engines; None: the student itself.
+    """
 
     name: str
     pixels: Tensor
     targets: Sequence[Target]
     weight: float = 1.0
+    member: Segmenter | None = None
 
     def part(self, index: int, parts: int) -> Branch:
         """One of so many parts of about equal size."""
         n = len(self.targets)
         some = slice(n * index // parts, n * (index + 1) // parts)
-        return Branch(self.name, self.pixels[some], self.targets[some], self.weight)
+        return replace(self, pixels=self.pixels[some], targets=self.targets[some])
 
 
 @dataclass
 class Report:
-    """What one step did. ``skipped``: its gradient did not fit fp16, and the student stayed as it was."""
+    """What one step did.
+
+    ``skipped``: its gradient did not fit fp16, and the student stayed as it was. ``crops``: seen, by all processes.
+    """
 
     losses: dict[str, float] = field(default_factory=dict)
     total: float = 0.0
     gradient: float = 0.0
     pseudo: list[Target] = field(default_factory=list)
     skipped: bool = False
+    crops: int = 0
+
+
+def _seer(student: Segmenter, branch: Branch) -> Any:
+    """The engine that sees a branch."""
+    return student if branch.member is None else branch.member
 
 
 class _Divisors:
@@ -215,7 +233,8 @@ class Descent:
             for index in range(self.parts):
                 self._part(student, branches, normalisers, index, terms)
         except torch.OutOfMemoryError as error:
-            if self.crew.size > 1 and not hasattr(student, "denominators") and self.parts == 1:
+            blind = not all(hasattr(_seer(student, b), "denominators") for b in branches)
+            if self.crew.size > 1 and blind and self.parts == 1:
                 raise RunError(
                     "the memory of the GPU does not hold this process' share of a batch",
                     where="recipe, training",
@@ -228,7 +247,8 @@ class Descent:
             return {}, error.with_traceback(None)
         finally:
             if self.parts > 1 or self.crew.size > 1:
-                student.normaliser = None  # type: ignore[attr-defined]
+                for branch in branches:
+                    _seer(student, branch).normaliser = None
         return terms, None
 
     def _part(
@@ -246,9 +266,10 @@ class Descent:
                 if not len(some.targets):
                     continue
                 self._trace(f"student.{branch.name}")
+                engine = _seer(student, branch)
                 if normalisers is not None:
-                    student.normaliser = normalisers[number]()  # type: ignore[attr-defined]
-                found = student.losses(some.pixels, some.targets)
+                    engine.normaliser = normalisers[number]()
+                found = engine.losses(some.pixels, some.targets)
                 for key, value in found.items():
                     name = f"{branch.name}/{key}"
                     terms[name] = terms[name] + value.detach() if name in terms else value.detach()
@@ -267,16 +288,17 @@ class Descent:
         """For each branch, a maker of what its sums are divided by in the whole batch of all processes."""
         if self.parts == 1 and self.crew.size == 1:
             return None
-        count = getattr(student, "denominators", None)
-        if count is None and self.parts == 1:
+        known = all(hasattr(_seer(student, branch), "denominators") for branch in branches)
+        if not known and self.parts == 1:
             return [partial(_Asking, self.crew) for _ in branches]
-        if count is None:
+        if not known:
             local = self._counted(student, branches)
         else:
             local = []
             for branch in branches:
                 shape = (int(branch.pixels.shape[2]), int(branch.pixels.shape[3]))
-                local.append(count(shape, branch.targets).to(branch.pixels.device, torch.float32))
+                count = _seer(student, branch).denominators(shape, branch.targets)
+                local.append(count.to(branch.pixels.device, torch.float32))
         # A batch without organoids has a loss too. The losses of all processes are averaged at the end.
         whole = self.crew.sum(torch.cat(local)).clamp(min=1) / self.crew.size
         return [partial(_Divisors, one) for one in whole.split([len(one) for one in local])]
@@ -299,8 +321,9 @@ class Descent:
                     if not len(some.targets):
                         continue
                     counting = _Counting()
-                    student.normaliser = counting  # type: ignore[attr-defined]
-                    student.losses(some.pixels, some.targets)
+                    engine = _seer(student, branch)
+                    engine.normaliser = counting
+                    engine.losses(some.pixels, some.targets)
                     counts = torch.cat(counting.counts) if counting.counts else torch.zeros(0)
                     before = whole[number]
                     whole[number] = counts if before is None else before + counts
@@ -367,6 +390,7 @@ class Descent:
         report.losses |= dict(zip(terms, found, strict=True))
         weights = {branch.name: branch.weight for branch in branches}
         report.total = sum(weights[k.partition("/")[0]] * v for k, v in report.losses.items())
+        report.crops = self.crew.size * sum(len(branch.targets) for branch in branches)
         report.gradient = gradient
 
     def _judge(self, report: Report) -> None:

@@ -30,12 +30,15 @@ class Rules:
         Largest L2 norm of the whole model's gradient.
     average_decay
         Decay of the running average where it teaches nobody: before there is a teacher, and beside a frozen one.
+    burn_in_distils
+        False: until the switch the student learns from labels alone (Liu et al. 2021, "Unbiased Teacher").
     """
 
     unlabelled_weight: float = 2.0
     decay: float = 0.9996
     clip: float = 0.01
     average_decay: float = 0.99
+    burn_in_distils: bool = True
 
 
 class Iteration:
@@ -99,7 +102,8 @@ class Iteration:
             The loss or its gradient is not finite. The student is as it was before this step.
         """
         report = Report()
-        distils = phase in (Phase.BURN_IN, Phase.MUTUAL)
+        burning = phase is Phase.BURN_IN and self.rules.burn_in_distils
+        distils = burning or phase is Phase.MUTUAL
         if distils:
             self._trace("next.unlabelled")
             weak, strong = next_unlabelled()

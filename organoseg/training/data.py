@@ -8,7 +8,7 @@ from pathlib import Path
 
 from organoseg.core import DataError, UsageError
 from organoseg.dataset import LabelledDataset, few_label_split, load_coco
-from organoseg.training.methods import Guided
+from organoseg.training.methods import FromArchive
 from organoseg.training.plan import geometry_of
 from organoseg.training.recipe import LabelledData, Recipe
 from organoseg.training.unlabelled import Unlabelled, open_unlabelled
@@ -80,7 +80,7 @@ def load_data(recipe: Recipe) -> RunData:
     method = recipe.method
     if (
         unlabelled is not None
-        and isinstance(method, Guided)
+        and isinstance(method, FromArchive)
         and method.unlabelled_includes_labelled
     ):
         # Those whose pixels the archive holds are drawn from it already.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import perf_counter
@@ -15,10 +15,8 @@ from torch import nn
 
 from organoseg.core import RunError
 from organoseg.distill.descent import Descent
-from organoseg.distill.iteration import Iteration
 from organoseg.distill.monitor import Monitor
 from organoseg.distill.schedule import Phase
-from organoseg.distill.weights import average_weights
 from organoseg.models.protocol import Target
 from organoseg.models.statistics import statistics_of
 from organoseg.training import checkpoint as files
@@ -26,12 +24,13 @@ from organoseg.training import memory, plan
 from organoseg.training.ahead import Prefetch, workers_of
 from organoseg.training.crew import crew_of
 from organoseg.training.data import RunData
-from organoseg.training.feed import LabelledBatch, LabelledFeed, Share, UnlabelledBatch
+from organoseg.training.feed import LabelledBatch, LabelledFeed, Share
 from organoseg.training.meter import Meter
 from organoseg.training.preview import look, write_samples
 from organoseg.training.progress import Journal, Reporter
 from organoseg.training.recipe import Recipe
-from organoseg.training.stages import Stages
+from organoseg.training.setting import Setting
+from organoseg.training.stages import conductor_of
 from organoseg.training.state import State
 
 LOG_EVERY = 10
@@ -66,9 +65,11 @@ class Loop:
         on_gpu = accelerator.device.type == "cuda"
         self.workers = workers_of(recipe.training.workers, on_gpu, self.crew.size)
         self._stop = threading.Event()
-        self.stages = Stages(
-            recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling,
-            self.crew, self.workers, self._stop.is_set,
+        self.stages = conductor_of(
+            Setting(
+                recipe, data, out, self.state, accelerator.autocast, self._note, self._labelling,
+                self.crew, self.workers, self._stop.is_set,
+            )
         )  # fmt: skip
         self.schedule, self.rules = self.stages.schedule, self.stages.rules
         self._labelled = LabelledFeed(
@@ -108,7 +109,7 @@ class Loop:
             with self._listening():
                 while state.facts.step < total:
                     self._one(state.facts.step, feed, journal)
-            self._settle()
+            self.stages.settle()
             self._validate(journal)
             self._save()
         except BaseException:
@@ -138,40 +139,23 @@ class Loop:
         self.report("end", {k: self.seconds[k] for k in plain})
         return state
 
-    def _settle(self) -> None:
-        """The last step's student enters its average: once, however often the end is resumed."""
-        state, outcome = self.state, self.outcome()
-        if not state.facts.finished and outcome is not state.student:
-            alone = state.average is not None or not state.facts.student
-            decay = self.rules.average_decay if alone else self.rules.decay
-            average_weights(outcome, state.student, decay)
-        state.facts.finished = True
-
     def _one(self, step: int, feed: Prefetch[LabelledBatch], journal: Journal) -> None:
         state, t = self.state, self.recipe.training
         switching = self.stages.begin(step)
         phase = self.stages.phase(step)
-        self._set_rate(step)
+        self.stages.set_rates(step)
         state.student.train()
-        unlabelled: list[UnlabelledBatch] = []
         start, waited = perf_counter(), feed.waited + self.stages.waited
-
-        def next_unlabelled() -> tuple[torch.Tensor, torch.Tensor]:
-            batch = self.stages.unlabelled(step)
-            unlabelled.append(batch)
-            return self._moved(batch.weak), self._moved(batch.strong)
 
         def next_labelled() -> tuple[torch.Tensor, list[Target]]:
             batch = feed(step)
-            return self._moved(batch.pixels), batch.targets
+            return self.stages.moved(batch.pixels), batch.targets
 
-        iteration = self._iteration(self.stages.labeller(lambda: unlabelled[-1]))
-        result = iteration(phase, switching, next_unlabelled, next_labelled)
-        crops = t.batch + (self.stages.unlabelled_batch if unlabelled else 0)
+        if self._descent is None:
+            self._descent = self._new_descent()
+        result = self.stages.step(step, switching, next_labelled, self._descent)
         waited = feed.waited + self.stages.waited - waited
-        self.meter.step(str(phase), perf_counter() - start, waited, crops)
-        if switching:
-            state.average = None  # from here on the teacher is the student's average
+        self.meter.step(str(phase), perf_counter() - start, waited, result.crops)
         self._monitor.see(result.pseudo)
         state.facts.step = step + 1
         self.report(
@@ -194,23 +178,6 @@ class Loop:
         if told:
             raise Stopped("the run was told to stop", where=self.out, remedy="Go on with --resume.")
 
-    def _moved(self, pixels: torch.Tensor) -> torch.Tensor:
-        return pixels.to(self.state.device, non_blocking=True)
-
-    def _iteration(self, labeller: Callable[..., list[Target]]) -> Iteration:
-        state = self.state
-        if self._descent is None:
-            self._descent = self._new_descent()
-        return Iteration(
-            state.student,  # type: ignore[arg-type]
-            state.teacher,  # type: ignore[arg-type]
-            state.optimiser,
-            labeller,
-            self.rules,
-            average=state.average,  # type: ignore[arg-type]
-            descent=self._descent,
-        )
-
     def _new_descent(self) -> Descent:
         """How a batch is computed on this machine: in as few parts as its memory allows."""
         state, t, device = self.state, self.recipe.training, self.state.device
@@ -220,7 +187,8 @@ class Loop:
             index = [k % len(batch.targets) for k in range(n)]
             return batch.pixels[index].to(device), [batch.targets[k] for k in index]
 
-        mine = [-(-n // self.crew.size) for n in (t.batch, self.stages.unlabelled_batch) if n]
+        archive = self.recipe.method.archive_batch(t.batch)
+        mine = [-(-n // self.crew.size) for n in (t.batch, archive) if n]
         state.student.train()
         parts, said = memory.parts_of(
             t.accumulate,
@@ -248,15 +216,6 @@ class Loop:
             note=self._note,
         )
 
-    def _set_rate(self, step: int) -> None:
-        teaching = step < self.schedule.teacher
-        length = self.schedule.teacher if teaching else self.schedule.student
-        position = step if teaching else step - self.schedule.teacher
-        for group in self.state.optimiser.param_groups:
-            group["lr"] = group["base_lr"] * plan.rate(
-                position, length, self.recipe.training.warmup, self.recipe.training.schedule
-            )
-
     def _log(self, journal: Journal, phase: Phase, result: Any) -> None:
         step = self.state.facts.step
         journal.write(
@@ -277,19 +236,11 @@ class Loop:
             if warning:
                 self.report("warning", {"step": step, "text": warning})
 
-    def outcome(self) -> nn.Module:
-        """The network a run is for: the student's running average, or the student where none is kept."""
-        state = self.state
-        if state.average is not None:
-            return state.average
-        frozen_teacher = state.facts.student and not state.facts.switched
-        return state.student if frozen_teacher else state.teacher
-
     def _validate(self, journal: Journal) -> None:
         if self.data.validation is None:
             return
         state = self.state
-        seen = look(self.outcome(), self.data.validation, state.device, self.crew)
+        seen = look(self.stages.outcome(), self.data.validation, state.device, self.crew)
         journal.write(state.facts.step, "validation", seen.facts())
         if self.crew.main:
             write_samples(self.out, state.facts.step, seen)

@@ -18,7 +18,7 @@ from organoseg.distill.views import (
     SsdJitter,
 )
 from organoseg.distill.weights import decay_of_half_life
-from organoseg.training.methods import Guided
+from organoseg.training.methods import FromArchive, Guided
 from organoseg.training.recipe import Recipe
 
 
@@ -26,10 +26,10 @@ def schedule_of(recipe: Recipe) -> Schedule:
     """Steps of each stage."""
     steps, method = recipe.training.steps, recipe.method
     if not isinstance(method, Guided):
-        return Schedule(steps)
+        return Schedule.guided(steps)
     teacher = 0 if method.teacher else method.teacher_steps or steps
     burn_in, refine = round(steps * method.burn_in), round(steps * method.refine)
-    return Schedule(teacher, burn_in, steps - burn_in - refine, refine)
+    return Schedule.guided(teacher, burn_in, steps - burn_in - refine, refine)
 
 
 def rules_of(recipe: Recipe) -> Rules:
@@ -39,10 +39,11 @@ def rules_of(recipe: Recipe) -> Rules:
     if not isinstance(method, Guided):
         return Rules(0.0, alone, t.clip, alone)
     decay = method.decay if method.half_life is None else decay_of_half_life(method.half_life)
-    return Rules(method.unlabelled_weight, decay, t.clip, alone)
+    distils = method.burn_in_from == "pseudo_labels"
+    return Rules(method.unlabelled_weight, decay, t.clip, alone, distils)
 
 
-def filter_of(method: Guided, sharpness: float | None) -> PseudoLabelFilter:
+def filter_of(method: FromArchive, sharpness: float | None) -> PseudoLabelFilter:
     """The recipe's filter, with a calibrated sharpness where there is one."""
     if method.filter == "paper":
         return PaperFilter(method.accept)
@@ -59,7 +60,7 @@ def filter_of(method: Guided, sharpness: float | None) -> PseudoLabelFilter:
 def labeller_of(recipe: Recipe, sharpness: float | None) -> LabelsBatches:
     """The teacher's way of labelling a batch."""
     method = recipe.method
-    if not isinstance(method, Guided):
+    if not isinstance(method, FromArchive):
         return Labeller(PaperFilter())
     plain = Labeller(filter_of(method, sharpness), (1.0,) * method.views)
     if method.filter == "paper" and method.views == 1:
@@ -79,7 +80,7 @@ def weak_of(recipe: Recipe) -> Light:
     return kinds[recipe.training.augmentation.light]
 
 
-def strong_of(method: Guided) -> Light:
+def strong_of(method: FromArchive) -> Light:
     """What the student's view is changed by beyond the weak one."""
     return (PAPER_STRONG if method.strong == "paper" else STRONG).scaled(method.strength)
 

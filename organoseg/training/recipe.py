@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
 from organoseg.core import DataError, UsageError
 from organoseg.models.published.catalogue import CATALOGUE
-from organoseg.training.methods import PAPER_TRAINING, PAPER_VIEWS, Guided, Strict, Supervised
+from organoseg.training.methods import PAPER_TRAINING, PAPER_VIEWS, Method, Strict, Supervised
 
 DEFAULT_STEPS = 600
 #: What `training.batch: auto` means; the memory decides in how many parts it is computed, not how large it is.
@@ -166,7 +166,7 @@ class Recipe(Strict):
     seed: int = Field(0, ge=0)
     data: Data
     model: Model = Model()
-    method: Annotated[Supervised | Guided, Field(discriminator="name")] = Supervised()
+    method: Method = Supervised()
     training: Training = Training()
 
     @model_validator(mode="before")
@@ -184,7 +184,8 @@ class Recipe(Strict):
                 training = {**training, "augmentation": {**PAPER_VIEWS, **views}}
             training = {**PAPER_TRAINING, **training}
         steps = training.get("steps", DEFAULT_STEPS)
-        pools = method.get("name") == "guided" and "pool" not in method and not paper
+        pools = method.get("name", "supervised") != "supervised"
+        pools = pools and "pool" not in method and not paper
         if pools and isinstance(steps, int):
             method = {**method, "pool": max(steps // STEPS_AN_IMAGE, 1)}
         if training.get("batch") == "auto":
@@ -193,9 +194,9 @@ class Recipe(Strict):
 
     @model_validator(mode="after")
     def _archive(self) -> Recipe:
-        if isinstance(self.method, Guided) and self.data.unlabelled is None:
+        if self.method.needs_archive and self.data.unlabelled is None:
             raise ValueError(
-                "method guided needs data.unlabelled, an archive or a folder of images"
+                f"method {self.method.name} needs data.unlabelled, an archive or a folder of images"
             )
         return self
 

@@ -24,7 +24,7 @@ from organoseg.training.crew import crew_of
 from organoseg.training.crowding import check_queries, resolve_queries
 from organoseg.training.data import RunData, load_data
 from organoseg.training.loop import Loop
-from organoseg.training.methods import Guided
+from organoseg.training.methods import FromArchive
 from organoseg.training.progress import Reporter, automatic, silent
 from organoseg.training.recipe import Recipe, dump_recipe, load_recipe, parse_recipe
 
@@ -105,20 +105,17 @@ def train(
         report("warning", {"step": 0, "text": said})
         loop.state.facts.notes.append(f"step 0: {said}")
     try:
-        state = loop.run()
+        loop.run()
     except BaseException:
         if crew.main:
             _clear(out, fresh and loop.state.facts.step == 0)
         raise
-    modules = {"teacher": loop.outcome(), "student": state.student}
-    return _finish(built, data, out, loop, modules)
+    return _finish(built, data, out, loop)
 
 
 def _check_share(recipe: Recipe, processes: int) -> None:
-    method = recipe.method
     least = recipe.training.batch
-    if isinstance(method, Guided):
-        least = min(least, method.unlabelled_batch or least)
+    least = min(least, recipe.method.archive_batch(least) or least)
     if least < processes:
         raise UsageError(
             f"{processes} processes cannot share a batch of {least} crops",
@@ -277,54 +274,73 @@ def _environment(device: torch.device, accelerator: Any) -> dict[str, Any]:
     }
 
 
-def _finish(
-    recipe: Recipe, data: RunData, out: Path, loop: Loop, modules: dict[str, nn.Module]
-) -> RunResult:
-    from organoseg.evaluation import evaluate
-    from organoseg.training.validation import predict_dataset
-
-    if not all(bool(torch.isfinite(p).all()) for m in modules.values() for p in m.parameters()):
+def _finish(recipe: Recipe, data: RunData, out: Path, loop: Loop) -> RunResult:
+    """Measure and save what the run leaves behind."""
+    networks = loop.stages.networks()
+    if not all(
+        bool(torch.isfinite(p).all()) for n in networks.values() for p in n.module.parameters()
+    ):
         raise RunError(
             "the trained weights are not finite", where=out, remedy="Lower training.learning_rate."
         )
     figures: dict[str, Any] = {"seconds": loop.seconds, "notes": loop.state.facts.notes}
-    thresholds = {}
+    measured = {name: _measure(network.module, data, loop) for name, network in networks.items()}
     held_out = data.validation is not None
-    for name, module in modules.items():
-        predicted, truth = predict_dataset(
-            module, data.validation or data.labelled, loop.state.device, crew=loop.crew
-        )
-        found = evaluate(predicted, truth, bootstrap=0)
-        # Without held-out images the labelled ones choose the score from which organoids are reported. Their
-        # figures would flatter and are not written down; the balance of found and invented carries over.
-        thresholds[name] = found.best.threshold if found.predictions else DEFAULT_THRESHOLD
-        if held_out:
-            figures[name] = found.to_dict()
-    facts = {
-        "score_threshold_from": "validation" if held_out else "labelled images",
-        "method": recipe.method.name,
-        "preset": recipe.method.preset if isinstance(recipe.method, Guided) else None,
-        "seed": recipe.seed,
-        "steps": loop.schedule.total,
-        "labelled_images": len(data.labelled),
-        "unlabelled_images": len(data.unlabelled) if data.unlabelled is not None else 0,
-        "lost_chunks": data.unlabelled.lost if data.unlabelled is not None else 0,
-    }
-    paths = {"teacher": out / "model", "student": out / "student"}
-    looks = {name: _thorough_threshold(module, data, loop) for name, module in modules.items()}
+    if held_out:
+        figures |= {name: found.figures for name, found in measured.items()}
+    facts = _facts(recipe, data, loop)
+    paths = {name: out / network.folder for name, network in networks.items()}
     result = RunResult(out, paths["teacher"], paths["student"], figures)
     if not loop.crew.main:
         loop.crew.wait()
         return result
-    for name, module in modules.items():
+    for name, network in networks.items():
         save_model(
-            paths[name], module, recipe.model.engine, getattr(module, "options", recipe.model.options),
-            data.labelled.classes, thresholds[name], facts, looks[name],
+            paths[name], network.module, network.engine,
+            getattr(network.module, "options", recipe.model.options), network.classes,
+            measured[name].threshold, facts, measured[name].thorough,
             recipe.data.pixel_size or _pixel_size(data),
         )  # fmt: skip
     write_json(out / "result.json", {**facts, **figures})
     loop.crew.wait()
     return result
+
+
+@dataclass(frozen=True)
+class _Measured:
+    """Figures of a network, and the scores from which it reports organoids in one look and in several."""
+
+    figures: dict[str, Any]
+    threshold: float
+    thorough: float | None
+
+
+def _measure(module: nn.Module, data: RunData, loop: Loop) -> _Measured:
+    from organoseg.evaluation import evaluate
+    from organoseg.training.validation import predict_dataset
+
+    predicted, truth = predict_dataset(
+        module, data.validation or data.labelled, loop.state.device, crew=loop.crew
+    )
+    found = evaluate(predicted, truth, bootstrap=0)
+    # Without held-out images the labelled ones choose the score from which organoids are reported. Their
+    # figures would flatter and are not written down; the balance of found and invented carries over.
+    threshold = found.best.threshold if found.predictions else DEFAULT_THRESHOLD
+    return _Measured(found.to_dict(), threshold, _thorough_threshold(module, data, loop))
+
+
+def _facts(recipe: Recipe, data: RunData, loop: Loop) -> dict[str, Any]:
+    method, archive = recipe.method, data.unlabelled
+    return {
+        "score_threshold_from": "validation" if data.validation is not None else "labelled images",
+        "method": method.name,
+        "preset": method.preset if isinstance(method, FromArchive) else None,
+        "seed": recipe.seed,
+        "steps": loop.schedule.total,
+        "labelled_images": len(data.labelled),
+        "unlabelled_images": len(archive) if archive is not None else 0,
+        "lost_chunks": archive.lost if archive is not None else 0,
+    }
 
 
 def _thorough_threshold(module: nn.Module, data: RunData, loop: Loop) -> float | None:

@@ -110,7 +110,7 @@ def done(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def run_all(todo: list[Run], before: set[Run], *_: Any) -> int:
         for run in todo:
-            assert run.needs is None or run.needs in before or run.needs in todo
+            assert all(needed in before or needed in todo for needed in run.needs)
             pretend_run(run.folder)
             labels.append(run.label)
         return 0
@@ -136,9 +136,27 @@ def test_a_guided_run_needs_the_supervised_one_of_its_seed(data: Path) -> None:
         ("guided", 0),
         ("guided", 1),
     ]
-    assert [r.needs and r.needs.seed for r in runs] == [None, None, 0, 1]
+    assert [[needed.seed for needed in r.needs] for r in runs] == [[], [], [0], [1]]
     alone = plan(data, methods=("guided",), labelled=(5,), teacher_from_supervised=False)
-    assert [(r.method, r.needs) for r in plan_runs(alone)] == [("guided", None)] * 2
+    assert [(r.method, r.needs) for r in plan_runs(alone)] == [("guided", ())] * 2
+
+
+def test_two_supervised_models_teach_where_two_students_learn(data: Path) -> None:
+    runs = plan_runs(plan(data, methods=("mutual",), labelled=(5,), seeds=(0, 1)))
+    pairs = [[needed.seed for needed in r.needs] for r in runs if r.method == "mutual"]
+    assert pairs == [[0, 1], [1, 0]]
+    alone = plan_runs(plan(data, methods=("mutual",), labelled=(5,), seeds=(4,)))
+    assert [(r.method, r.seed) for r in alone] == [
+        ("supervised", 4), ("supervised", 5), ("mutual", 4),
+    ]  # fmt: skip
+
+
+def test_a_variant_is_of_one_method(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        few_label.parse_job(
+            arguments(data, "--methods", "guided,class_agnostic", "--variant", "other")
+        )
+    assert "one method" in capsys.readouterr().err
 
 
 def test_recipes_of_both_methods_train_alike(data: Path) -> None:

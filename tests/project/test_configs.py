@@ -8,7 +8,8 @@ import pytest
 
 from organoseg.models.mask2former.options import parse_options
 from organoseg.models.published import CATALOGUE
-from organoseg.training.recipe import Guided, Recipe, Supervised, load_recipe
+from organoseg.training.methods import Guided, Supervised
+from organoseg.training.recipe import Recipe, load_recipe
 from organoseg.training.run import train
 from tests.training.tiny import recipe as training_recipe
 from tests.training.tiny import write_data

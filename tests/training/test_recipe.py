@@ -8,7 +8,8 @@ import yaml
 
 from organoseg.cli.main import main
 from organoseg.core import UsageError
-from organoseg.training.recipe import Guided, dump_recipe, load_recipe, parse_recipe
+from organoseg.training.methods import Guided
+from organoseg.training.recipe import dump_recipe, load_recipe, parse_recipe
 from tests.training.tiny import recipe, write_recipe
 
 

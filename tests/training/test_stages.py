@@ -39,6 +39,7 @@ class Watched:
                     "student": it.student.weight.detach().clone(),
                     "teacher": it.teacher.weight.detach().clone(),
                     "average": it.average,
+                    "unlabelled": any(k.startswith("unlabelled") for k in report.losses),
                 }
             )
             return report
@@ -117,7 +118,7 @@ def test_without_a_mutual_stage_the_outcome_is_the_student_and_not_the_first_tea
     assert {s["phase"] for s in watched.steps[4:]} == {Phase.BURN_IN}
     assert not any(s["switching"] for s in watched.steps)
     loop = watched.loop
-    assert loop.outcome() is (loop.state.average if average else loop.state.student)
+    assert loop.stages.outcome() is (loop.state.average if average else loop.state.student)
     assert torch.equal(loop.state.teacher.weight, watched.steps[4]["teacher"])
 
 
@@ -131,7 +132,7 @@ def test_a_student_that_stays_behind_does_not_get_the_class(
     run: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = {"student": 0.1, "teacher": 0.5}
-    monkeypatch.setattr("organoseg.training.stages.judge", _judge(scores))
+    monkeypatch.setattr("organoseg.training.stages.guided.judge", _judge(scores))
     watched = run(guard=True, refine=0.0)
     assert [i for i, s in enumerate(watched.steps) if s["switching"]] == []
     assert {s["phase"] for s in watched.steps[4:]} == {Phase.BURN_IN}
@@ -147,12 +148,12 @@ def _judge(scores: Mapping[str, float]) -> Any:
 
 
 def test_a_schedule_covers_every_step_once() -> None:
-    schedule = Schedule(4, 6, 3, 3)
+    schedule = Schedule.guided(4, 6, 3, 3)
     assert schedule.total == 16
     assert schedule.student == 12
-    for phase in Phase:
+    for phase, _ in schedule.lengths:
         assert schedule.phase(schedule.start(phase)) is phase
-    assert Schedule(5).phase(4) is Phase.TEACHER
+    assert Schedule.guided(5).phase(4) is Phase.TEACHER
 
 
 def test_the_preset_paper_is_the_paper(data: Path) -> None:
@@ -170,8 +171,8 @@ def test_the_preset_paper_is_the_paper(data: Path) -> None:
     assert labeller.otherwise == Labeller(PaperFilter(0.7))  # one view; engines without queries
     assert (training.learning_rate, training.weight_decay) == (1e-4, 0.05)
     assert schedule.teacher == training.steps  # the teacher trains as long as the student
-    assert 1 / 6 <= schedule.burn_in / training.steps <= 1 / 2
-    assert schedule.refine == 0
+    assert 1 / 6 <= schedule.length(Phase.BURN_IN) / training.steps <= 1 / 2
+    assert schedule.length(Phase.REFINE) == 0
     assert method.unlabelled_batch is None  # type: ignore[union-attr] - as many as labelled
     assert not method.guard  # type: ignore[union-attr]
     assert not method.average  # type: ignore[union-attr]
@@ -186,3 +187,9 @@ def test_what_a_recipe_says_itself_goes_before_the_preset(data: Path) -> None:
     assert chosen.method.burn_in == 0.2  # type: ignore[union-attr]
     assert chosen.training.learning_rate == 5e-4
     assert parse_recipe(chosen.model_dump(mode="json")) == chosen
+
+
+def test_a_burn_in_on_labels_alone_looks_at_no_unlabelled_image(run: Any) -> None:
+    watched = run(burn_in_from="labels", pool=0)
+    assert [s["unlabelled"] for s in watched.steps] == [False] * 10 + [True] * 3 + [False] * 3
+    assert [i for i, s in enumerate(watched.steps) if s["switching"]] == [10]

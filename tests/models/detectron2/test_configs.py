@@ -9,7 +9,8 @@ import pytest
 
 from organoseg.models.detectron2.options import parse_options
 from organoseg.models.detectron2.zoo import BACKBONES, MODELS, entry_of
-from organoseg.training.recipe import Guided, load_recipe
+from organoseg.training.methods import Guided
+from organoseg.training.recipe import load_recipe
 
 CONFIGS = Path(__file__).resolve().parents[3] / "configs"
 NAMES = sorted(path.name for path in CONFIGS.glob("detectron2_*.yaml"))

@@ -1,81 +1,36 @@
-"""The method section of a recipe: supervised, or guided distillation with its two presets."""
+"""What all methods have in common that learn from an archive through a teacher's pseudo-labels."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
-#: What the two presets of guided distillation say. ``paper`` follows Berrada et al. 2023 and the numbers of its
-#: published configuration; ``organoid`` is ours, and docs/experiments.md says what each number was chosen by.
-PRESETS: dict[str, dict[str, Any]] = {
-    "paper": {
-        "burn_in": 1 / 3,
-        "half_life": None,
-        "decay": 0.9996,
-        "unlabelled_weight": 2.0,
-        "filter": "paper",
-        "accept": 0.7,
-        "views": 1,
-        "pool": 0,
-        "calibrate": False,
-        "copy_paste": 0.0,
-        "guard": False,
-        "average": False,
-        "strong": "paper",
-        "teacher_precision": "fp32",
-        "unlabelled_includes_labelled": True,
-    },
-    "organoid": {},
+from organoseg.training.methods.section import Section
+
+#: What the preset ``paper`` of any method says of pseudo-labels: those of Berrada et al. 2023.
+PAPER_LABELS: dict[str, Any] = {
+    "filter": "paper",
+    "accept": 0.7,
+    "views": 1,
+    "pool": 0,
+    "calibrate": False,
+    "copy_paste": 0.0,
+    "strong": "paper",
+    "teacher_precision": "fp32",
+    "unlabelled_includes_labelled": True,
 }
 
-#: What preset ``paper`` says of the optimiser; with a few hundred steps a recipe should say something else.
-PAPER_TRAINING: dict[str, Any] = {
-    "learning_rate": 1e-4,
-    "weight_decay": 0.05,
-    "clip": 0.01,
-    "schedule": "poly",
-    "warmup": 0,
-}
-#: ... and of the weak views: the Cityscapes recipe's.
-PAPER_VIEWS: dict[str, Any] = {"scale": (0.5, 2.0), "light": "ssd"}
 
+class FromArchive(Section):
+    """Which archive images are labelled, how a prediction becomes a pseudo-label, and what the student sees."""
 
-class Strict(BaseModel):
-    """A part of a recipe: unknown keys are errors."""
+    needs_archive: ClassVar[bool] = True
+    #: What each preset says beside the defaults.
+    presets: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class Supervised(Strict):
-    """Labels only."""
-
-    name: Literal["supervised"] = "supervised"
-
-
-class Guided(Strict):
-    """Guided distillation (Berrada et al. 2023), engine-independent."""
-
-    name: Literal["guided"] = "guided"
     preset: Literal["paper", "organoid"] = "organoid"
-    teacher: Path | None = Field(
-        None, description="a trained model folder as teacher; null trains one first"
-    )
-    teacher_steps: int | None = Field(
-        None, ge=1, description="steps of the teacher; null: training.steps"
-    )
-    burn_in: float = Field(
-        0.5, ge=0, le=1, description="share of the student's steps with the frozen teacher"
-    )
-    refine: float = Field(
-        0.0, ge=0, le=0.9, description="share of the student's steps on labels only, at the end"
-    )
-    half_life: float | None = Field(
-        70, gt=0, description="half-life of the EMA in steps; null: decay counts"
-    )
-    decay: float = Field(0.99, gt=0, lt=1, description="EMA decay, used when half_life is null")
     unlabelled_weight: float = Field(1.0, ge=0, description="factor of the unlabelled loss")
     unlabelled_batch: int | None = Field(None, ge=1, description="null: as many as labelled")
     filter: Literal["paper", "organoid"] = "organoid"
@@ -112,7 +67,6 @@ class Guided(Strict):
         max_length=4,
         description="enlargement of each turned view that has to agree on them",
     )
-    relabel: bool = Field(True, description="label the pool anew at the switch; false: every batch")
     views: int = Field(1, ge=1, le=4, description="views where every batch is labelled by itself")
     strength: float = Field(
         1.0, ge=0, le=2, description="photometric change of the student's unlabelled view; 0: none"
@@ -133,22 +87,20 @@ class Guided(Strict):
         le=1,
         description="chance that a labelled organoid is laid over a crop of the pool",
     )
-    guard: bool = Field(
-        True, description="do not switch to a student that is worse than its teacher"
-    )
-    average: bool = Field(True, description="keep a running average of the student from the start")
 
     @model_validator(mode="before")
     @classmethod
     def _preset(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and isinstance(given.get("preset"), str):
-            return {**PRESETS.get(given["preset"], {}), **given}
+            return {**cls.presets.get(given["preset"], {}), **given}
         return given
 
     @model_validator(mode="after")
-    def _order(self) -> Guided:
+    def _band(self) -> FromArchive:
         if self.filter == "organoid" and self.ignore > self.accept:
             raise ValueError("ignore must not be above accept")
-        if self.burn_in + self.refine > 1:
-            raise ValueError("burn_in and refine together are more than the whole run")
         return self
+
+    def archive_batch(self, labelled: int) -> int:
+        """As many as the recipe says, or as many as labelled ones."""
+        return self.unlabelled_batch or labelled
