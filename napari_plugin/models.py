@@ -1,4 +1,5 @@
-"""The models to choose from: those that the user added, and those of runs in the working folder. No torch."""
+"""The models to choose from: those that the user added, those of runs in the working folder, and the starter model
+that comes with organoseg. No torch."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from organoseg.core import DataError
+from organoseg.models.starter import TITLE, starter, starter_facts
 
 from . import settings
 
@@ -61,7 +63,10 @@ def describe(folder: Path) -> KnownModel:
 
 
 def known_models() -> list[KnownModel]:
-    """Models that can be read, those that the user added first, each once."""
+    """Models that can be read, those that the user added first, each once; the starter model last.
+
+    So that it is what is chosen where there is no other, and never instead of one of the user's.
+    """
     folders = [Path(p) for p in settings.recall("models", [])]
     for pattern in _NEARBY:
         folders += sorted(p for p in Path.cwd().glob(pattern) if (p / DESCRIPTION).is_file())
@@ -71,7 +76,18 @@ def known_models() -> list[KnownModel]:
             found.setdefault(folder.resolve(), describe(folder))
         except DataError:
             continue  # it was moved or deleted; it comes back with its folder
-    return list(found.values())
+    return [*found.values(), *_starter()]
+
+
+def _starter() -> list[KnownModel]:
+    """The starter model; none where this installation lacks it."""
+    try:
+        facts = starter_facts()
+        home = starter()
+    except DataError:
+        return []
+    said = f"{facts.identity}, learned from synthetic pictures alone: look at its masks before you count with them"
+    return [KnownModel(home, TITLE, f"{said}\n{home}")]
 
 
 def add_model(folder: Path) -> KnownModel:

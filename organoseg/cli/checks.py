@@ -54,6 +54,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield detectron2()
     yield from torch_device()
     yield from weights()
+    yield starter_model()
     yield from folders(folder)
 
 
@@ -184,6 +185,23 @@ def weights() -> Iterator[Finding]:
     yield Finding(
         "weights", "downloads", "forbidden (ORGANOSEG_OFFLINE)" if offline() else "allowed"
     )
+
+
+def starter_model() -> Finding:
+    """The model that predicts where none is given: whether it is there, whole, and what it is."""
+    from organoseg.core import DataError
+    from organoseg.models.starter import starter_facts
+
+    topic, name = "weights", "starter model"
+    try:
+        facts = starter_facts()
+    except DataError as error:
+        return Finding(topic, name, error.what, "problem", error.remedy)
+    value = f"{facts.identity}, {facts.size / 1e6:.1f} MB"
+    if not facts.intact:
+        remedy = "Install organoseg again, or give --model."
+        return Finding(topic, name, f"{value}, damaged (sha256)", "problem", remedy)
+    return Finding(topic, name, f"{value}, learned from synthetic pictures alone")
 
 
 def usable_cores() -> int:

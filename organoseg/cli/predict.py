@@ -14,7 +14,7 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
     """Declare the verb and its options."""
     parser: argparse.ArgumentParser = subparsers.add_parser(
         "predict",
-        help="segment images with a trained model",
+        help="segment images with a trained model, or with the starter model",
         description="Segment images of any size, stacks, time-lapses and plates. DIR gets report.html, instances.json "
         "(all masks, overlaps kept), measurements.csv, a label TIFF and an overlay of each image (see --write); what "
         "fails is named in errors.csv. Run it again, and it does only what is missing or failed.",
@@ -26,7 +26,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         metavar="PATH",
         help="images, folders of images, zarr images and plates (also behind a URL), patterns such as 'A*/*.tif'",
     )
-    parser.add_argument("--model", type=Path, required=True, help="the model's folder")
+    parser.add_argument(
+        "--model",
+        type=Path,
+        help="the model's folder (default: the starter model that comes with organoseg, which learned from synthetic "
+        "pictures alone)",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of results")
     parser.add_argument(
         "--score-threshold",

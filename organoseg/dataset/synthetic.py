@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from organoseg.core import Image, Instances, Mask, UsageError
-from organoseg.dataset import optics
+from organoseg.dataset import appearance, optics, surroundings
 from organoseg.dataset.labelled import LabelledDataset, LabelledImage
+from organoseg.dataset.scene import Scene, place
 from organoseg.dataset.shapes import Kind, Shape, draw_shape
 
 _TRIES = 40
@@ -29,6 +30,7 @@ class SyntheticSpec:
     spheres, cysts and budding bodies; ``defocus`` the spread of the blur; ``faint`` the most
     unlabelled out-of-focus organoids, ``debris`` and ``fibres`` the most specks and fibres;
     ``gradient``, ``vignette`` and ``noise`` relative to white; ``rim`` the chance of a gel edge.
+    ``scene``: more of what microscopes show (`organoseg.dataset.scene`); None makes the plain pictures of the demo.
     """
 
     size: int = 256
@@ -45,6 +47,7 @@ class SyntheticSpec:
     rim: float = 0.2
     noise: float = 0.014
     min_area: int = 40
+    scene: Scene | None = None
 
     def __post_init__(self) -> None:
         wrong = [
@@ -75,12 +78,16 @@ def make_image(
 ) -> LabelledImage:
     """One uint8 image (size, size) and its organoids; the same seed and spec give the same bits.
 
+    With a scene of 16 bits the image is uint16.
+
     Its group is its own name: no two synthetic images share a well.
     """
     spec = spec or SyntheticSpec()
     parts = [seed] if isinstance(seed, int) else list(seed)
     rng = np.random.default_rng(np.random.SeedSequence(parts))
     name = name or f"synthetic_{'_'.join(f'{part:05d}' for part in parts)}.png"
+    if spec.scene is not None:
+        return _make_scene(rng, spec, spec.scene, name)
     light = optics.background(rng, spec.size, spec.gradient, spec.vignette, spec.rim)
     light *= optics.debris(
         rng, spec.size, int(rng.integers(spec.debris + 1)), int(rng.integers(spec.fibres + 1))
@@ -100,6 +107,47 @@ def make_image(
         kept_kinds.append(shape.kind)
     image = Image(optics.expose(rng, light, spec.noise), name=name, group=name)
     return LabelledImage(image, _instances(masks, kept_kinds, spec.size))
+
+
+def _make_scene(
+    rng: np.random.Generator, spec: SyntheticSpec, scene: Scene, name: str
+) -> LabelledImage:
+    light = surroundings.empty_field(rng, spec.size, spec.gradient, spec.vignette, spec.rim, scene)
+    slant = float(rng.uniform(0, 2 * np.pi))
+    masks, kinds = [], []
+    for placed in place(rng, spec, scene):
+        shape = placed.shape
+        body = appearance.draw_body(rng, shape, scene, placed.blur, placed.labelled)
+        patch = _patch(shape, spec.size, body.margin)
+        if patch is None:
+            continue
+        outlined = placed.labelled and body.seen >= scene.faintest
+        mask = _mask(shape, spec) if outlined and _share_seen(shape, spec) else None
+        light[patch] *= appearance.transmission(rng, body, slant, *_grid(patch))
+        if mask is not None:
+            masks.append(mask)
+            kinds.append(shape.kind)
+    light *= surroundings.dirt(rng, spec.size, spec.debris, spec.fibres, slant, scene)
+    if scene.bubbles:
+        light *= surroundings.bubbles(rng, spec.size, scene)
+    image = Image(surroundings.expose(rng, light, spec.noise, scene), name=name, group=name)
+    return LabelledImage(image, _instances(masks, kinds, spec.size))
+
+
+def _share_seen(shape: Shape, spec: SyntheticSpec) -> bool:
+    """Whether enough of an organoid lies in the field to be outlined."""
+    least = spec.scene.least_seen if spec.scene is not None else 0.0
+    reach = shape.reach + 1
+    if least == 0 or (
+        reach < min(shape.y, shape.x) and max(shape.y, shape.x) < spec.size - 1 - reach
+    ):
+        return True
+    # A coarse look is enough for a share.
+    steps = np.linspace(-reach, reach, 33)
+    y, x = np.meshgrid(shape.y + steps, shape.x + steps, indexing="ij")
+    body = shape.depth(y, x) > 0
+    inside = (y >= 0) & (x >= 0) & (y <= spec.size - 1) & (x <= spec.size - 1)
+    return float((body & inside).sum()) >= least * float(body.sum())
 
 
 def make_dataset(seed: int, n: int, spec: SyntheticSpec | None = None) -> LabelledDataset:

@@ -18,6 +18,12 @@ from organoseg.models.export.onnx_engine import load_onnx
 from organoseg.models.export.onnx_file import is_onnx
 from organoseg.models.folder import ModelDescription, load_module
 from organoseg.models.protocol import CappedResultWarning
+from organoseg.models.starter import NOTE, starter
+
+
+class StarterWarning(UserWarning):
+    """Nobody chose a model, so the starter model is used."""
+
 
 if TYPE_CHECKING:
     import torch
@@ -183,14 +189,16 @@ def numbered(instances: Instances) -> Instances:
 
 
 def load_model(
-    folder: Path | str,
+    folder: Path | str | None = None,
     device: str | None = None,
     precision: str = "auto",
     thorough: bool = False,
 ) -> Model:
     """The model in a folder that ``organoseg train`` wrote, or in an ``.onnx`` file of ``organoseg model export``.
 
-    A model in an ONNX file runs on the processor, without torch.
+    A model in an ONNX file runs on the processor, without torch. Without a folder it is the starter model
+    (`organoseg.models.starter`), which comes with the package. It learned from synthetic pictures alone and has never
+    seen a real organoid: a StarterWarning says so.
 
     Parameters
     ----------
@@ -208,7 +216,7 @@ def load_model(
     UsageError
         The device or the precision cannot be used.
     """
-    path = Path(folder)
+    path = starter() if folder is None else Path(folder)
     if is_onnx(path):
         processor = _processor(device, precision)
         return Model(*load_onnx(path), processor, False, thorough)
@@ -216,6 +224,8 @@ def load_model(
 
     chosen = choose_device(device)
     module, description = load_module(path)
+    if folder is None:
+        warnings.warn(NOTE.format(identity=description.identity), StarterWarning, stacklevel=2)
     return Model(module.to(chosen), description, chosen, use_bf16(precision, chosen), thorough)
 
 
@@ -231,9 +241,9 @@ def _processor(device: str | None, precision: str) -> str:
 
 def predict(
     image: Image | Path | str | np.ndarray[Any, Any],
-    model: Model | Path | str,
+    model: Model | Path | str | None = None,
     score_threshold: float | None = None,
 ) -> Instances:
-    """Organoids of one image; see :meth:`Model.predict`."""
+    """Organoids of one image; see :meth:`Model.predict`. Without a model the starter model looks; a warning says so."""
     ready = model if isinstance(model, Model) else load_model(model)
     return ready.predict(image, score_threshold)

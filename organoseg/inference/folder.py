@@ -42,6 +42,7 @@ from organoseg.inference.writers import (
 from organoseg.inference.writers import write_json as write_all_instances
 from organoseg.io import read_instances
 from organoseg.io.label_tiff import HiddenOrganoidsWarning
+from organoseg.models.starter import NOTE, starter
 
 INSTANCES, MEASUREMENTS, REPORT = "instances.json", "measurements.csv", "report.html"
 
@@ -56,7 +57,7 @@ class Outcome:
 
 def predict_folder(
     paths: Sequence[str | os.PathLike[str]],
-    model: Path,
+    model: Path | None,
     out: Path,
     settings: PredictSettings | None = None,
     write: Sequence[str] = USUAL,
@@ -66,7 +67,7 @@ def predict_folder(
     crew: Crew | None = None,
     tell: Tell | None = None,
 ) -> Outcome:
-    """Segment files, folders, zarr images and plates into ``out``.
+    """Segment files, folders, zarr images and plates into ``out``, with the starter model where ``model`` is None.
 
     ``write`` names what is written (`organoseg.inference.writers`). A second run does only what is missing or failed,
     and what was segmented before is not segmented again for another kind of file. A source that changed since is done
@@ -86,8 +87,12 @@ def predict_folder(
     begun, chosen = datetime.now(UTC), settings or PredictSettings()
     parse_writers(write)
     hear = tell or automatic()
-    work = Work(model, out.absolute(), chosen, tuple(write), device, precision, threads)
+    folder = starter() if model is None else model
+    work = Work(folder, out.absolute(), chosen, tuple(write), device, precision, threads)
     ready = model_of(work)
+    note = NOTE.format(identity=ready.description.identity) if model is None else None
+    if note is not None:
+        hear("note", {"text": note})
     threshold = ready.score_threshold if chosen.score_threshold is None else chosen.score_threshold
     plan = make_plan(paths, chosen, out)
     with alone(out):
@@ -102,7 +107,10 @@ def predict_folder(
         except BaseException:
             hear("abort", {})  # a bar must give the cursor back
             raise
-        pictures = collect(out, plan.items, failures, write, _facts(ready, model, locked, begun))
+        facts = _facts(ready, folder, locked, begun) | (
+            {} if note is None else {"model_note": note}
+        )
+        pictures = collect(out, plan.items, failures, write, facts)
         hear("end", {"pictures": pictures, "failed": len(failures)})
         return Outcome(pictures, tuple(failures))
 

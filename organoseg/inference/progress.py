@@ -62,7 +62,8 @@ class Bar:
             note = f"{facts['failed']} failed" if facts.get("failed") else ""
             self._bar.update(self._task, completed=facts["done"], note=note)
         elif event == "note":
-            self._bar.console.print(facts["text"])
+            # Other programs' names and paths are no markup; a terminal breaks lines itself.
+            self._bar.console.print(facts["text"], markup=False, highlight=False, soft_wrap=True)
         elif event in ("end", "abort"):
             self._bar.stop()
 

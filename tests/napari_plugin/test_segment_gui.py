@@ -136,9 +136,11 @@ def test_the_list_of_models(tmp_path: Path) -> None:
         models.add_model(folder)
     (folder / "model.yaml").write_text("engine: compact\ncreated: '2026-01-01'\n")
     models.add_model(folder)
-    assert [m.title for m in models.known_models()] == ["elsewhere"]
+    assert [m.title for m in models.known_models()] == ["elsewhere", "starter"]
     (folder / "model.yaml").unlink()
-    assert models.known_models() == []
+    (last,) = models.known_models()
+    assert last.title == "starter", "the one that comes with the package, after the user's own"
+    assert "synthetic pictures alone" in last.facts
 
 
 @pytest.mark.parametrize("qt", ["pyside6", "pyqt6"])
