@@ -193,7 +193,8 @@ def show(result: dict[str, Any]) -> str:
         "The figures say that the engine works, not how it does on real organoids. Models were read back from their "
         "folders and measured with `organoseg predict` and `organoseg evaluate`."
     )
-    return f"{few_label_table(rows_of(records), (), resampled, result['command'])}\n{world}"
+    table = few_label_table(rows_of(records), (), resampled, result["command"])
+    return f"{table.replace('`results.json`', '`detectron2_tiny.json`')}\n{world}"
 
 
 def compare(args: argparse.Namespace) -> dict[str, Any]:
