@@ -40,8 +40,8 @@ LARGEST = 12_000_000
 KEPT = ("method", "steps", "seed", "labelled_images", "score_threshold_from")
 FIGURES = {
     "AP": "AP", "AP50": "AP50", "AP75": "AP75", "F1": "F1", "precision": "precision",
-    "recall": "recall", "recall_overlapping": "recall overlapping",
-    "recall_isolated": "recall isolated", "count_error": "count error",
+    "recall": "recall", "recall_overlapping_at_threshold": "recall overlapping",
+    "recall_isolated_at_threshold": "recall isolated", "count_error": "count error",
 }  # fmt: skip
 #: A picture is one crop, so that pieces at its border are as they are at a real picture's.
 WHOLE_FIELD = "training.augmentation.scale=[1.0, 1.0]"
@@ -52,8 +52,16 @@ SIDE = 300
 # -- pack ----------------------------------------------------------------------------------------
 
 
-def pack(model: Path, home: Path = HOME) -> None:
+def pack(
+    model: Path,
+    home: Path = HOME,
+    thresholds: tuple[float, float] | None = None,
+    chosen_on: str = "val",
+) -> None:
     """The model folder of the package, with its card, out of a trained one.
+
+    ``thresholds``: scores from which organoids are reported, of a plain and of a thorough look, chosen on the images
+    ``chosen_on``; None keeps those that the drawn pictures chose.
 
     UsageError where it would be larger than the package may carry.
     """
@@ -65,6 +73,9 @@ def pack(model: Path, home: Path = HOME) -> None:
     if size > LARGEST:
         raise UsageError(f"{size / 1e6:.1f} MB are too large for the package", where=model)
     facts = {k: v for k, v in known.trained_with.items() if k in KEPT}
+    plain, thorough = thresholds or (known.score_threshold, known.thorough_threshold)
+    if thresholds is not None:
+        facts["score_threshold_from"] = chosen_on
     facts |= {"images": "synthetic alone (organoseg.dataset.world)", "real_labels": 0}
     save_model(
         home,
@@ -72,9 +83,9 @@ def pack(model: Path, home: Path = HOME) -> None:
         known.engine,
         known.options,
         known.classes,
-        known.score_threshold,
+        plain,
         facts,
-        known.thorough_threshold,
+        thorough,
     )
     write_card(home, None)
 
@@ -116,7 +127,7 @@ def measure(
 
 
 def table(result: dict[str, Any]) -> str:
-    """As Markdown: F1, precision and recall at the threshold at which they are best, and at the model's own."""
+    """As Markdown: F1, precision, recall and counts at the threshold at which F1 is best; F1 at the model's own too."""
     headers = [result["split"], *FIGURES.values(), "AP, 95 %", "F1 at its own threshold"]
     lines = []
     for row in result["rows"]:
@@ -158,7 +169,7 @@ def curve(
 
 def curve_table(result: dict[str, Any]) -> str:
     """As Markdown."""
-    keys = ("AP", "AP50", "AP75", "F1", "precision", "recall_overlapping", "recall_isolated")
+    keys = tuple(FIGURES)[:8]
     lines = [[row["name"], *(number(row[key]) for key in keys)] for row in result["rows"]]
     said = f"{result['images']} pictures, {result['steps']} steps, one seed."
     return markdown(["world", *(FIGURES[key] for key in keys)], lines) + "\n\n" + said
@@ -231,6 +242,8 @@ def main(arguments: list[str] | None = None) -> int:
     packing = actions.add_parser("pack")
     packing.add_argument("model", type=Path)
     packing.add_argument("--home", type=Path, default=HOME)
+    packing.add_argument("--thresholds", type=float, nargs=2, metavar=("PLAIN", "THOROUGH"))
+    packing.add_argument("--chosen-on", default="M-OrgaQuant val", help="where these are from")
     telling = actions.add_parser("card")
     telling.add_argument("--results", type=Path, required=True, help="where `measure` wrote")
     telling.add_argument("--home", type=Path, default=HOME)
@@ -257,7 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = parser.parse_args(arguments)
     try:
         if args.action == "pack":
-            pack(args.model, args.home)
+            pack(args.model, args.home, args.thresholds and tuple(args.thresholds), args.chosen_on)
         elif args.action == "card":
             write_card(args.home, args.results)
         elif args.action == "measure":

@@ -8,7 +8,14 @@ from typing import Any
 from organoseg.core import read_json
 from organoseg.models.folder import ModelDescription
 
-_SHOWN = ("AP", "AP50", "AP75", "F1", "recall_overlapping", "recall_isolated")
+_SHOWN = {
+    "AP": "AP",
+    "AP50": "AP50",
+    "AP75": "AP75",
+    "F1": "F1",
+    "recall_overlapping_at_threshold": "recall overlapping",
+    "recall_isolated_at_threshold": "recall isolated",
+}
 
 
 def card(description: ModelDescription, size: int, results: Path | None) -> str:
@@ -30,8 +37,8 @@ is given; `organoseg predict`, `run.json`, the plugin and a Python warning say s
 
 - Engine `{description.engine}`, 2 million parameters, stored in half precision, {size / 1e6:.1f} MB
 - `weights.safetensors`, sha256 `{description.weights_sha256}`; a changed file is refused
-- Made {description.created[:10]}; organoids are reported from a score of {description.score_threshold:.2f} on, which
-  drawn pictures chose
+- Made {description.created[:10]}; organoids are reported from a score of {description.score_threshold:.2f} on
+  (chosen on: {facts.get("score_threshold_from")})
 
 ## Data
 
@@ -42,8 +49,8 @@ Apache-2.0, `LICENSE.Apache-2.0.txt`).
 
 ## Figures
 
-Zero shot on M-OrgaQuant (human intestinal organoids, brightfield; research use, not part of this package). F1 at the
-best threshold.
+Zero shot on M-OrgaQuant (human intestinal organoids, brightfield; research use, not part of this package). F1 and
+recall at the threshold at which F1 is best.
 
 {_figures(results)}
 
@@ -58,7 +65,7 @@ best threshold.
 
 
 def _figures(results: Path | None) -> str:
-    lines = ["| images | model | " + " | ".join(_SHOWN).replace("_", " ") + " |"]
+    lines = ["| images | model | " + " | ".join(_SHOWN.values()) + " |"]
     lines.append("| " + " | ".join(["---"] * (len(_SHOWN) + 2)) + " |")
     for split in ("val", "test"):
         path = results / f"starter_{split}.json" if results is not None else None

@@ -39,7 +39,7 @@ def test_a_packed_model_is_half_as_large_and_the_same_to_half_precision(tmp_path
     assert "7 drawn pictures, 5 steps, seed 1" in card
     assert "Not measured yet" in card
 
-    row = dict.fromkeys(("AP", "AP50", "AP75", "F1", "recall_overlapping", "recall_isolated"), 0.5)
+    row = dict.fromkeys(program.FIGURES, 0.5)
     write_json(tmp_path / "starter_val.json", {"images": 100, "rows": [{"name": "it", **row}]})
     assert program.main(["card", "--home", str(home), "--results", str(tmp_path)]) == 0
     card = (home / "README.md").read_text(encoding="utf-8")
