@@ -9,7 +9,6 @@ from pathlib import Path
 import yaml
 
 from organoseg.core import DataError
-from organoseg.models.starter import TITLE, starter, starter_facts
 
 from . import settings
 
@@ -81,6 +80,8 @@ def known_models() -> list[KnownModel]:
 
 def _starter() -> list[KnownModel]:
     """The starter model; none where this installation lacks it."""
+    from organoseg.models.starter import TITLE, starter, starter_facts
+
     try:
         facts = starter_facts()
         home = starter()

@@ -192,7 +192,7 @@ def starter_model() -> Finding:
     from organoseg.core import DataError
     from organoseg.models.starter import starter_facts
 
-    topic, name = "weights", "starter model"
+    topic, name = "models", "starter model"
     try:
         facts = starter_facts()
     except DataError as error:

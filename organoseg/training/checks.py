@@ -84,5 +84,5 @@ def check_unlabelled(
         raise DataError(
             f"all {len(unlabelled)} images of the archive are labelled ones: there is nothing new to learn from them",
             where=where,
-            remedy="Add images without labels to the archive, or train with method: supervised.",
+            remedy="Add images without labels to the archive, or leave it out (method.name: supervised).",
         )

@@ -265,7 +265,7 @@ def test_an_archive_of_labelled_images(data: Path, teacher: Path, tmp_path: Path
         (archive / name).write_bytes((data / "images" / name).read_bytes())
     made = tree(data, teacher)
     made["data"]["unlabelled"] = str(archive)
-    with pytest.raises(DataError, match="all images of the archive are labelled"):
+    with pytest.raises(DataError, match="images of the archive are labelled ones"):
         train(parse_recipe(made), tmp_path / "run", reporter=silent)
 
 

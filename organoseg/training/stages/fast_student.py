@@ -39,7 +39,6 @@ class FastStudentStages(Conductor):
             raise TypeError(f"{type(method).__name__} has no fast student")
         self.method = method
         check_student(state.student, recipe.model.engine)
-        _check_archive(setting)
         self.teacher, self._description = _teacher_of(setting, method.teacher)
         filter_ = plan.filter_of(method, None)
         sharpness = method.sharpness if isinstance(filter_, OrganoidFilter) else 1.0
@@ -147,15 +146,3 @@ def _teacher_of(setting: Setting, folder: Path) -> tuple[nn.Module, ModelDescrip
             remedy="Take a teacher that was trained on labels of these classes.",
         )
     return freeze(module.to(setting.state.device)), description
-
-
-def _check_archive(setting: Setting) -> None:
-    source = setting.data.unlabelled
-    if source is None or setting.recipe.method.unlabelled_includes_labelled:  # type: ignore[union-attr]
-        return
-    if sum(source.holds(item.image) for item in setting.data.labelled) >= len(source):
-        raise DataError(
-            "all images of the archive are labelled ones: there is nothing new to learn from it",
-            where=setting.recipe.data.unlabelled,
-            remedy="Give an archive of other images, or leave data.unlabelled out.",
-        )
