@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -254,7 +255,7 @@ def own_pkl(lab: Lab) -> Path:
     """The zoo's format with a thing of the lab's own beside the arrays."""
     path = lab.folder / "own.pkl"
     arrays = {k: v.numpy() for k, v in lab.state.items()}
-    tree = {"model": arrays, "args": Path("somewhere"), "__author__": "us"}
+    tree = {"model": arrays, "args": Fraction(1, 2), "__author__": "us"}
     path.write_bytes(pickle.dumps(tree, protocol=2))
     return path
 
