@@ -5,7 +5,8 @@
 Synthetic organoids of three phenotypes (dense spheres, clear cysts, budding bodies) in images that are labelled whole,
 chosen so that there are exactly ``--labels`` organoids of each; an archive without labels, and test images that nothing
 is trained or chosen on.
-Every method has as many steps for its network; guided and class-agnostic runs have as many again for their teacher.
+Every method has as many steps for its network, where its name says nothing else; guided and class-agnostic runs have as
+many again for their teacher.
 A run that is cut goes on where it was when the same command is given again.
 """
 
@@ -30,7 +31,14 @@ from organoseg.dataset.synthetic import SyntheticSpec, make_image
 from organoseg.io import write_instances
 
 PHENOTYPES = {1: "sphere", 2: "cyst", 3: "bud"}
-METHODS = ("supervised", "guided", "class_agnostic")
+#: A guided step sees labels and archive, a class-agnostic one either: with twice the steps it sees as many crops.
+METHODS = (
+    "supervised",
+    "supervised+steps=800",
+    "guided",
+    "class_agnostic",
+    "class_agnostic+steps=800",
+)
 SPEC = SyntheticSpec(size=192, count=(1, 8), radius=(10.0, 28.0), kinds=(1.0, 1.0, 1.0))
 #: Streams of images that share none.
 LABELLED, ARCHIVE, TEST = 1, 2, 3
