@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from organoseg.core import UsageError
 from organoseg.models.compact.encoder import Padding
 from organoseg.models.compact.engine import CompactSegmenter
+from organoseg.models.compact.start import begin_from, read_start
 from organoseg.models.published import resolve
 from organoseg.models.weights import (
     layout_of,
@@ -38,6 +39,11 @@ class CompactOptions(BaseModel):
     padding: Padding | None = Field(
         None, description="convention of the encoder's weights; null: theirs"
     )
+    start: str | None = Field(
+        None,
+        description="a trained compact model to go on from, as a folder, or `starter`, the package's own; "
+        "model.encoder_weights is then not read",
+    )
 
 
 def parse_options(options: Mapping[str, Any]) -> CompactOptions:
@@ -60,14 +66,17 @@ def build(
     chosen = parse_options(options)
     tensors, path = None, None
     padding: Padding = chosen.padding or "symmetric"
-    if encoder_weights is not None:
+    source = read_start(chosen.start) if chosen.start is not None else None
+    if source is not None:
+        padding = chosen.padding or source.options["padding"]  # type: ignore[index,assignment]
+    elif encoder_weights is not None:
         path = resolve(encoder_weights)
         tensors = read_tensors(path)
         padding = chosen.padding or padding_of(layout_of(tensors))
     # A random encoder must learn its edge filters too.
     frozen = (
         chosen.frozen_blocks
-        if tensors is not None or "frozen_blocks" in chosen.model_fields_set
+        if tensors is not None or source is not None or "frozen_blocks" in chosen.model_fields_set
         else 0
     )
     engine = CompactSegmenter(
@@ -76,6 +85,8 @@ def build(
     if tensors is not None and path is not None:
         load_encoder(engine.encoder, tensors, path)
     engine.options = chosen.model_copy(
-        update={"padding": padding, "frozen_blocks": frozen}
+        update={"padding": padding, "frozen_blocks": frozen, "start": None}
     ).model_dump()
+    if source is not None and chosen.start is not None:
+        begin_from(engine, source, chosen.start)
     return engine.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
