@@ -115,15 +115,18 @@ def run_export(args: argparse.Namespace) -> int:
             "--int8 and --calibrate belong together: the ranges of 8-bit numbers are taken from images",
             remedy="Give both, or neither.",
         )
+    from organoseg.models.shelf import find_model
+
+    model = find_model(args.model)
     if args.int8:
         from organoseg.inference.int8 import export_int8
 
-        description, agreement = export_int8(args.model, args.onnx, args.calibrate)
+        description, agreement = export_int8(model, args.onnx, args.calibrate)
         print(agreement)
     else:
         from organoseg.models.export.onnx_write import write_onnx
 
-        description = write_onnx(args.model, args.onnx)
+        description = write_onnx(model, args.onnx)
     size = args.onnx.stat().st_size / 1e6
     print(f"{args.onnx}: {description.identity}, {size:.1f} MB")
     print(f"Use: organoseg predict IMAGES --model {args.onnx} --out RESULTS")

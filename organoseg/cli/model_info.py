@@ -67,6 +67,7 @@ def run_info(args: argparse.Namespace) -> int:
     from organoseg.core import DataError, file_hash
     from organoseg.models.card import model_card
     from organoseg.models.folder import CARD, WEIGHTS, read_description
+    from organoseg.models.shelf import find_model
 
     folder = find_model(args.model)
     description = read_description(folder)
@@ -82,30 +83,6 @@ def run_info(args: argparse.Namespace) -> int:
         state = "are whole" if whole else "ARE MISSING OR DAMAGED: copy the model folder again"
         print(f"{folder}: the weights {state} (SHA-256)")
     return 0 if whole else DataError.exit_code
-
-
-def find_model(name: str) -> Path:
-    """The folder of a model that is named by its folder, that of its run, or as ``starter``.
-
-    Raises
-    ------
-    DataError
-        There is no model.
-    """
-    from organoseg.core import DataError
-    from organoseg.models.folder import DESCRIPTION
-    from organoseg.models.shelf import starter_folder
-
-    path = Path(name)
-    if name == "starter" and not path.is_dir():
-        starter = starter_folder()
-        if starter is None:
-            raise DataError(
-                "this installation lacks the starter model", remedy="Install organoseg again."
-            )
-        return starter
-    inner = path / "model"
-    return inner if not (path / DESCRIPTION).is_file() and inner.is_dir() else path
 
 
 HEADINGS = ("from", "model", "classes", "learned from", "score", "µm/px", "folder")

@@ -132,12 +132,13 @@ def run(args: argparse.Namespace) -> int:
     from organoseg.inference.folder import predict_folder
     from organoseg.inference.settings import PredictSettings
     from organoseg.inference.writers import USUAL
+    from organoseg.models.shelf import find_model
 
     tells = {"json": progress.json_lines, "none": progress.silent}
     quiet = args.quiet > args.verbose and args.progress == "auto"
     outcome = predict_folder(
         args.paths,
-        model=args.model,
+        model=find_model(args.model) if args.model is not None else None,
         out=args.out,
         settings=PredictSettings(
             score_threshold=args.score_threshold,

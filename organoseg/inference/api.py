@@ -18,6 +18,7 @@ from organoseg.models.export.onnx_engine import load_onnx
 from organoseg.models.export.onnx_file import is_onnx
 from organoseg.models.folder import ModelDescription, load_module
 from organoseg.models.protocol import CappedResultWarning
+from organoseg.models.shelf import find_model
 from organoseg.models.starter import NOTE, starter
 
 
@@ -216,7 +217,7 @@ def load_model(
     UsageError
         The device or the precision cannot be used.
     """
-    path = starter() if folder is None else Path(folder)
+    path = starter() if folder is None else find_model(folder)
     if is_onnx(path):
         processor = _processor(device, precision)
         return Model(*load_onnx(path), processor, False, thorough)

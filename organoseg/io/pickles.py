@@ -149,10 +149,25 @@ ALLOWED: dict[tuple[str, str], Any] = {
 _PUTS = {"PUT", "BINPUT", "LONG_BINPUT"}
 
 
+class _Named:
+    """What a file gets to hold: it can be called, and nothing can be put into it."""
+
+    __slots__ = ("_make",)
+
+    def __init__(self, make: Any) -> None:
+        self._make = make
+
+    def __call__(self, *given: Any) -> Any:
+        return self._make(*given)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it changes what it names")
+
+
 class _Unpickler(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         try:
-            return ALLOWED[module, name]
+            return _Named(ALLOWED[module, name])
         except KeyError:
             raise pickle.UnpicklingError(f"it asks for {module}.{name}") from None
 

@@ -36,6 +36,26 @@ def starter_folder() -> Path | None:
     return folder if (folder / _DESCRIPTION).is_file() else None
 
 
+def find_model(name: Path | str) -> Path:
+    """A model that is named by its folder, that of its run, its ONNX file, or as ``starter``.
+
+    Raises
+    ------
+    DataError
+        The starter model is asked for, and this installation lacks it.
+    """
+    path = Path(name)
+    if str(name) == "starter" and not path.is_dir():
+        starter = starter_folder()
+        if starter is None:
+            raise DataError(
+                "this installation lacks the starter model", remedy="Install organoseg again."
+            )
+        return starter
+    inner = path / "model"
+    return inner if not (path / _DESCRIPTION).is_file() and inner.is_dir() else path
+
+
 def models_at_hand(cache: Path, folders: Sequence[Path]) -> Iterator[Shelved]:
     """The starter, the models below `cache`, and those below each of `folders`, in this order.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +62,25 @@ def _check_names(
                 where=where,
                 remedy="Give both files the same categories.",
             )
+
+
+def check_teacher(theirs: Mapping[int, str], ours: Mapping[int, str], where: Path) -> None:
+    """A teacher tells the classes of the labels apart, and calls them by the same numbers.
+
+    Raises
+    ------
+    DataError
+        It knows other classes or, where there are several, other names for their numbers.
+    """
+    names = len(ours) > 1 and dict(theirs) != dict(ours)
+    if tuple(sorted(theirs)) == tuple(sorted(ours)) and not names:
+        return
+    said = (", ".join(f"{k} {v}" for k, v in sorted(one.items())) for one in (theirs, ours))
+    raise DataError(
+        "the teacher tells the classes {} apart, and the labels have {}".format(*said),
+        where=where,
+        remedy="Take a teacher that was trained on labels of these classes.",
+    )
 
 
 def _classes_in(dataset: LabelledDataset) -> set[int]:

@@ -142,3 +142,14 @@ def test_info_takes_a_run_and_sees_damage(shelf: Path, capsys: pytest.CaptureFix
     assert main(["model", "info", str(shelf)]) == 3
     assert main(["model", "info", "starter"]) == 3
     assert "lacks the starter" in capsys.readouterr().err
+
+
+def test_a_model_is_found_by_its_run_and_by_the_starters_name(tmp_path: Path) -> None:
+    from organoseg.models.shelf import find_model, starter_folder
+
+    inner = tmp_path / "run" / "model"
+    inner.mkdir(parents=True)
+    assert find_model(tmp_path / "run") == inner
+    assert find_model(inner) == inner
+    assert find_model(tmp_path / "organoids.onnx") == tmp_path / "organoids.onnx"
+    assert find_model("starter") == starter_folder()

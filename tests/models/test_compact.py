@@ -1,6 +1,7 @@
 """The compact engine: who speaks for which organoid, where masks land, and that overlaps stay whole."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from organoseg.core import Instances, Mask
+from organoseg.core import DataError, Instances, Mask
 from organoseg.models.compact.assignment import _window_target, assign, levels_of, middle_of
 from organoseg.models.compact.decode import decode
 from organoseg.models.compact.engine import CompactSegmenter
@@ -341,3 +342,10 @@ def test_organoids_that_overlap_or_bend_are_learnt_whole() -> None:
     y0, x0, y1, x1 = opening.box
     dense[y0:y1, x0:x1] = opening.bits
     assert not dense[32, 96]  # the horseshoe's hollow stays open
+
+
+def test_masks_of_a_coarser_grid_are_refused() -> None:
+    disc = Instances.from_masks((64, 64), [Mask.from_bits(np.ones((20, 20), bool), 4, 4)])
+    target = replace(Target.labelled(disc), stride=4)
+    with pytest.raises(DataError, match="grid of 4 px"):
+        assign([target], 8, (64, 64), (1,))

@@ -26,7 +26,7 @@ from organoseg.models.compact import arrays
 from organoseg.models.compact.decode import _enlarged
 from organoseg.models.compact.network import draw_masks
 from organoseg.models.export.onnx_engine import OUTPUTS, load_onnx
-from organoseg.models.export.onnx_file import KEY
+from organoseg.models.export.onnx_file import KEY, open_session
 from organoseg.models.export.onnx_write import write_int8, write_onnx
 
 torch.set_num_threads(1)
@@ -256,3 +256,21 @@ def test_only_compact_models_are_exported(tmp_path: Path, made: tuple[Path, Path
     with pytest.raises(UsageError):
         write_onnx(other, tmp_path / "x.onnx")
     assert not (tmp_path / "x.onnx").exists()
+
+
+def test_weights_of_another_file_are_not_read_even_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights = onnx.numpy_helper.from_array(np.arange(4096, dtype=np.float32), "w")
+    ends = [onnx.helper.make_tensor_value_info(n, onnx.TensorProto.FLOAT, [4096]) for n in "xy"]
+    add = onnx.helper.make_node("Add", ["x", "w"], ["y"])
+    graph = onnx.helper.make_graph([add], "g", ends[:1], ends[1:], [weights])
+    made = onnx.helper.make_model(
+        graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8
+    )
+    onnx.save(
+        made, tmp_path / "m.onnx", save_as_external_data=True, location="w.bin", size_threshold=0
+    )
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match="cannot read"):
+        open_session((tmp_path / "m.onnx").read_bytes(), tmp_path / "m.onnx")

@@ -11,6 +11,7 @@ import pytest
 
 from organoseg.core import DataError
 from organoseg.dataset.synthetic import make_image
+from organoseg.training.checks import check_teacher
 from organoseg.training.data import load_data
 from organoseg.training.recipe import parse_recipe
 from tests.training.tiny import SPEC, recipe, save_png
@@ -79,3 +80,13 @@ def test_an_archive_of_labelled_images_alone_is_refused(mine: Path) -> None:
     assert "supervised" in caught.value.remedy
     save_png(make_image(77, SPEC, name="new.png"), mine / "archive")
     assert len(load(mine).unlabelled) == 3
+
+
+def test_a_teacher_calls_the_same_classes_by_the_same_numbers(tmp_path: Path) -> None:
+    ours = {1: "dense", 2: "cystic"}
+    check_teacher(ours, ours, tmp_path)
+    check_teacher({1: "Organoid"}, {1: "organoid"}, tmp_path)  # one class is one class
+    with pytest.raises(DataError, match="1 cystic, 2 dense"):
+        check_teacher({1: "cystic", 2: "dense"}, ours, tmp_path)
+    with pytest.raises(DataError, match="1 dense apart"):
+        check_teacher({1: "dense"}, ours, tmp_path)

@@ -180,7 +180,7 @@ FAULTS: list[tuple[Callable[[Case], None], int, str]] = [
     (no_split, 2, "FILE.json#KEY"),
     (no_such_split, 3, "labelled_6"),
     (no_teacher, 3, "no model here"),
-    (teacher_of_another_kind, 3, "another engine, other options or other classes"),
+    (teacher_of_another_kind, 3, "another engine or other options"),
     (absent_device, 2, "cuda:99"),
 ]
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from organoseg.core import Mask
+from organoseg.core import DataError, Mask
 from organoseg.models.compact.layout import FINER, LEVELS, WINDOW
 from organoseg.models.protocol import Target
 
@@ -145,6 +145,11 @@ def assign(
     A location claimed by two overlapping organoids goes to the one whose centre is nearer, and each keeps its
     other locations.
     """
+    coarse = [target.stride for target in targets if target.stride != 1]
+    if coarse:
+        raise DataError(
+            f"masks on a grid of {coarse[0]} px; the compact engine learns from masks of the image's own grid"
+        )
     grid = (-(-shape[0] // stride), -(-shape[1] // stride))
     known = np.ones((len(targets), *grid), np.float32)
     low, high = SIZES[stride]

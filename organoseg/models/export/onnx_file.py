@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import ValidationError
@@ -22,6 +23,8 @@ ENGINE, ENGINE_INT8 = "compact-onnx", "compact-onnx-int8"
 #: An ONNX file is read as a whole; no model of ours comes near this (bytes).
 LARGEST = 1 << 30
 REMEDY = "Export the model again: organoseg model export MODEL --onnx OUT.onnx"
+#: The runtime's setting for the folder in which it looks for weights that are not in the file.
+_OUTSIDE = "session.model_external_initializers_file_folder_path"
 
 
 def is_onnx(path: Path) -> bool:
@@ -69,7 +72,10 @@ def open_session(data: bytes, path: Path) -> Any:
     if threads.isdigit():
         options.intra_op_num_threads = int(threads)
     try:
-        return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+        with TemporaryDirectory() as empty:
+            # Weights in other files would be looked for in the folder that the program runs in.
+            options.add_session_config_entry(_OUTSIDE, empty)
+            return runtime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's exceptions have no common base but this one
         raise DataError(
             f"onnxruntime cannot read this file: {str(error).splitlines()[0][:300]}",

@@ -63,6 +63,7 @@ def write_onnx(folder: Path, out: Path) -> ModelDescription:
     DataError, UsageError
         As `exported`.
     """
+    onnxruntime()  # what is written is read back: without it nothing is left half-checked
     engine, description = exported(folder)
     write_bytes(out, _described(network_proto(engine.network), description, ENGINE))
     return read_onnx(out)[1]

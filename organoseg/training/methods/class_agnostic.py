@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from organoseg.core import UsageError
 from organoseg.distill.schedule import Phase, Schedule
 from organoseg.io.instances_json import ORGANOID
 from organoseg.training.methods.from_archive import FromArchive
@@ -63,6 +64,12 @@ class ClassAgnostic(FromArchive):
 
     def schedule(self, steps: int) -> Schedule:
         """Labeller, warm-up, fine-tuning; of the last two at least a step each."""
+        if steps < 2:
+            raise UsageError(
+                "class-agnostic warm-up needs a step of warm-up and one of fine-tuning",
+                where="recipe, training.steps",
+                remedy="Set it to 2 or more; hundreds are usual.",
+            )
         teacher = 0 if self.teacher else self.teacher_steps or steps
         warm_up = min(max(round(steps * self.warm_up), 1), max(steps - 1, 1))
         return Schedule(

@@ -11,7 +11,9 @@ from organoseg.distill.schedule import Phase, Schedule
 from organoseg.training.methods.from_archive import FromArchive
 
 #: Settings of methods that label a pool, or change their teacher; here every batch is labelled by one that stays.
-NOT_HERE = ("pool", "pool_zooms", "views", "calibrate", "copy_paste")
+NOT_HERE = (
+    "pool", "pool_zooms", "views", "calibrate", "copy_paste", "teacher_precision", "if_nothing",
+)  # fmt: skip
 
 
 class FastStudent(FromArchive):
@@ -20,6 +22,7 @@ class FastStudent(FromArchive):
     needs_archive: ClassVar[bool] = False
 
     name: Literal["fast_student"] = "fast_student"
+    preset: Literal["organoid"] = "organoid"
     teacher: Path = Field(description="the teacher: a trained model folder of any engine")
     teacher_zooms: tuple[Annotated[float, Field(ge=0.25, le=4)], ...] = Field(
         (1.0,),

@@ -19,6 +19,7 @@ from organoseg.models.folder import ModelDescription, load_module
 from organoseg.models.imitation import Imitation
 from organoseg.models.soft import SoftSegmenter
 from organoseg.training import plan
+from organoseg.training.checks import check_teacher
 from organoseg.training.crops import Crops, feed_of
 from organoseg.training.feed import UnlabelledBatch
 from organoseg.training.methods import FastStudent
@@ -135,14 +136,5 @@ class FastStudentStages(Conductor):
 def _teacher_of(setting: Setting, folder: Path) -> tuple[nn.Module, ModelDescription]:
     """The teacher on the run's device, frozen. DataError where it tells other classes apart."""
     module, description = load_module(folder)
-    wanted = setting.data.labelled.classes
-    if tuple(sorted(description.classes)) != tuple(sorted(setting.state.classes)):
-        theirs, ours = (
-            ", ".join(f"{k} {v}" for k, v in c.items()) for c in (description.classes, wanted)
-        )
-        raise DataError(
-            f"the teacher tells the classes {theirs} apart, and the labels have {ours}",
-            where=folder,
-            remedy="Take a teacher that was trained on labels of these classes.",
-        )
+    check_teacher(description.classes, setting.data.labelled.classes, folder)
     return freeze(module.to(setting.state.device)), description

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target
 from organoseg.training import plan
+from organoseg.training.checks import check_teacher
 from organoseg.training.crops import Crops, feed_of
 from organoseg.training.feed import UnlabelledBatch
 from organoseg.training.methods import Guided, TeacherStudent
@@ -171,7 +173,9 @@ class GuidedStages(SwitchingStages):
         if self.guided.teacher is not None:
             state = self.setting.state
             engine = state.recipe.model.engine
-            take_teacher(state.teacher, engine, state.classes, self.guided.teacher)
+            take_teacher(
+                state.teacher, engine, self.setting.data.labelled.classes, self.guided.teacher
+            )
 
     def _label(self, name: str, part: int, teacher: nn.Module) -> None:
         folder = self.guided.second_teacher if part == 0 else None
@@ -182,16 +186,11 @@ class GuidedStages(SwitchingStages):
         from organoseg.models.folder import load_module
 
         module, description = load_module(folder)
-        if tuple(description.classes) != self.setting.state.classes:
-            raise DataError(
-                "the second teacher tells other classes apart than the labels do",
-                where=folder,
-                remedy="Give a model of the same classes, or leave method.second_teacher out.",
-            )
+        check_teacher(description.classes, self.setting.data.labelled.classes, folder)
         return module.to(self.setting.state.device)
 
 
-def take_teacher(teacher: nn.Module, engine: str, classes: tuple[int, ...], folder: Path) -> None:
+def take_teacher(teacher: nn.Module, engine: str, classes: Mapping[int, str], folder: Path) -> None:
     """A trained model's weights become those of a teacher.
 
     Raises
@@ -202,15 +201,15 @@ def take_teacher(teacher: nn.Module, engine: str, classes: tuple[int, ...], fold
     from organoseg.models.folder import load_module
 
     module, description = load_module(folder)
+    check_teacher(description.classes, classes, folder)
     fits = (
         description.engine == engine
-        and tuple(description.classes) == classes
         and _shapes(module) == _shapes(teacher)
         and _layout(module) == _layout(teacher)
     )
     if not fits:
         raise DataError(
-            "the teacher has another engine, other options or other classes than this run",
+            "the teacher has another engine or other options than this run",
             where=folder,
             remedy="Write the engine and options of its model.yaml into the recipe's model section.",
         )

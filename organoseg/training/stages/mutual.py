@@ -14,11 +14,12 @@ from organoseg.distill.cut_mix import Box, boxes_of_step
 from organoseg.distill.descent import Descent, Report
 from organoseg.distill.feature_augmentation import ramp
 from organoseg.distill.iteration import Rules
-from organoseg.distill.labeller import Labeller
+from organoseg.distill.labeller import Labeller, LabelsBatches, QueryLabeller
 from organoseg.distill.mutual import NAMES, Both, Crossing, MutualIteration, MutualLabeller
 from organoseg.distill.pool import Pool, two_fold
 from organoseg.distill.pseudo_labels import PaperFilter
 from organoseg.models.pair import FIRST, Pair, other, pair_of
+from organoseg.models.protocol import QuerySegmenter
 from organoseg.training import plan
 from organoseg.training.crops import feed_of
 from organoseg.training.feed import TwoFoldFeed, UnlabelledBatch
@@ -75,6 +76,9 @@ class MutualStages(SwitchingStages):
             descent=descent,
         )
         report = iteration(self.phase(step), switching, unlabelled, labelled)
+        for known in students.kept.values():
+            # Now and not before the next step: a checkpoint in between holds what all processes saw, not one.
+            known.commit(self.setting.crew.sum)  # type: ignore[operator]
         if switching:
             state.average = None  # from here on the teachers are the students' averages
         return report
@@ -87,14 +91,13 @@ class MutualStages(SwitchingStages):
         return replace(self.rules, decay=min(1 - 1 / taken, self.rules.decay))
 
     def _vary(self, students: Pair, step: int) -> None:
-        """What the step before saw of the features counts, and they vary a little more than in it."""
+        """Features vary a little more than in the step before."""
         most = self.mutual.feature_augmentation
         if not most:
             return
         taken = step - self.schedule.teacher
         ratio = ramp(taken, self.schedule.student, most) if taken >= 0 else 0.0
-        for name, known in students.kept.items():
-            known.commit(self.setting.crew.sum)  # type: ignore[operator]
+        for name in students.kept:
             students[name].spread.ratio = ratio
 
     def _boxes(self, step: int) -> Callable[[torch.Tensor], Sequence[Sequence[Box]]]:
@@ -116,7 +119,13 @@ class MutualStages(SwitchingStages):
         recipe, sharpness = self.setting.recipe, self.setting.state.facts.sharpness
         chosen = plan.filter_of(self.mutual, sharpness)
         looks = Labeller(chosen, (1.0,) * self.mutual.views)
-        plain = plan.labeller_of(recipe, sharpness)
+        plain: LabelsBatches = plan.labeller_of(recipe, sharpness)
+        students = pair_of(self.setting.state.student)
+        if isinstance(plain, QueryLabeller) and not all(
+            isinstance(students[name], QuerySegmenter) for name in NAMES
+        ):
+            # Queries' masks lie on their own grid, and a student of another engine learns from the image's.
+            plain = plain.otherwise
         return MutualLabeller(plain, looks, chosen, self.mutual.agreement)
 
     # -- teachers and pools --------------------------------------------------------------------
@@ -126,7 +135,7 @@ class MutualStages(SwitchingStages):
         models = models_of(state.recipe, self.mutual)
         for name, folder in zip(NAMES, self.mutual.teachers or (), strict=True):
             module = pair_of(state.teacher)[name]
-            take_teacher(module, models[name].engine, state.classes, folder)
+            take_teacher(module, models[name].engine, self.setting.data.labelled.classes, folder)
 
     def _label(self, name: str, part: int, teacher: nn.Module) -> None:
         """Both teachers label the same images; what each says is kept in a file of its own."""
