@@ -97,7 +97,7 @@ def test_a_teacher_with_other_anchors_is_refused(
     tree["method"]["teacher"] = str(whole[1] / "model")
     tree["model"]["options"] = {**OPTIONS, "anchors": [20, 30, 40, 80, 160]}
     path = write_recipe(tmp_path / "r.yaml", tree)
-    with pytest.raises(DataError, match="the teacher has another engine, other options"):
+    with pytest.raises(DataError, match="the teacher has another engine or other options"):
         train(path, tmp_path / "run", reporter=silent)
 
 
