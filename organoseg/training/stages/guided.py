@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ MOST_POSTPONEMENTS = 3
 TOLERANCE, TOLERANCE_TRAINED = 0.05, 0.25
 
 
-class SwitchingStages(Conductor):
+class SwitchingStages(Conductor, ABC):
     """Teacher, burn-in, mutual stage, refinement: of one student, or of what trains as one."""
 
     def __init__(self, setting: Setting, method: TeacherStudent) -> None:
@@ -128,9 +129,9 @@ class SwitchingStages(Conductor):
             )
         return False
 
+    @abstractmethod
     def _take_teachers(self) -> None:
         """The trained models that the recipe names become the run's teachers."""
-        raise NotImplementedError
 
     def _label(self, name: str, part: int, teacher: nn.Module) -> None:
         """Label a part of the archive and make it the pool in use, under a name."""

@@ -298,7 +298,7 @@ def test_a_damaged_image_is_named(tmp_path: Path) -> None:
 # -- hostile files ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["../a.png", "/tmp/a.png", "a/../../b.png"])
+@pytest.mark.parametrize("name", ["../a.png", "/a.png", "a/../../b.png"])
 def test_an_archive_that_leads_out_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / "deep").mkdir()
     with zipfile.ZipFile(tmp_path / "deep" / "in.zip", "w") as bundle:
