@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError, model_validator
 
 from organoseg.core import DataError, UsageError
 from organoseg.models.published.catalogue import CATALOGUE
+from organoseg.models.starter import TITLE as STARTER
 from organoseg.training.methods import PAPER_TRAINING, PAPER_VIEWS, Method, Strict, Supervised
 
 DEFAULT_STEPS = 600
@@ -18,6 +19,8 @@ DEFAULT_STEPS = 600
 BATCH, PAPER_BATCH = 4, 16
 #: The pool of guided distillation holds one archive image for so many of the student's steps.
 STEPS_AN_IMAGE = 6
+#: Options of a compact engine that begins from something else, or whose weights have other shapes or meanings.
+_NOT_THE_STARTERS = {"start", "width", "padding"}
 
 
 class LabelledData(Strict):
@@ -75,14 +78,34 @@ class Data(Strict):
 
 
 class Model(Strict):
-    """Which engine."""
+    """Which engine, and what it begins from.
+
+    Where nothing is said of its beginning, the compact engine goes on from the starter model (docs/starter.md): with few
+    labels nothing else was worth as much, and it needs no download.
+    """
 
     engine: str = "compact"
     encoder_weights: str | None = Field(
         "mobilenet_v2_imagenet",
-        description="a file, a published name, or null for a random encoder",
+        description="a file, a published name, or null for a random encoder; not given, a compact engine of the usual "
+        "width begins from the starter model instead (options.start)",
     )
     options: dict[str, Any] = Field(default_factory=dict, description="the engine's own settings")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _begins_from_the_starter(cls, tree: Any) -> Any:
+        """Written out, so that a run's recipe says what it began from."""
+        if not isinstance(tree, Mapping) or "encoder_weights" in tree:
+            return tree
+        options = tree.get("options", {})
+        if tree.get("engine", "compact") != "compact" or not isinstance(options, Mapping):
+            return tree
+        if not _NOT_THE_STARTERS & options.keys():
+            options = {**options, "start": STARTER}
+        if options.get("start") is None:
+            return tree
+        return {**tree, "encoder_weights": None, "options": options}
 
 
 class Augmentation(Strict):

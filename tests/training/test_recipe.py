@@ -156,6 +156,24 @@ def test_a_published_name_is_no_path(data: Path, tmp_path: Path) -> None:
     assert chosen.model.encoder_weights == "mobilenet_v2_imagenet"
 
 
+def test_a_compact_network_begins_as_the_starter_model_unless_the_recipe_says(data: Path) -> None:
+    def begins(**model: Any) -> tuple[str | None, str | None]:
+        chosen = parse_recipe({**recipe(data), "model": model})
+        assert parse_recipe(chosen.model_dump(mode="json")) == chosen
+        return chosen.model.options.get("start"), chosen.model.encoder_weights
+
+    photographs = "mobilenet_v2_imagenet"
+    assert begins() == ("starter", None)
+    assert begins(options={"max_instances": 50}) == ("starter", None)
+    assert begins(encoder_weights=photographs) == (None, photographs)
+    assert begins(encoder_weights=None) == (None, None)
+    assert begins(options={"start": None}) == (None, photographs)
+    assert begins(options={"start": "runs/last_year/model"}) == ("runs/last_year/model", None)
+    # The starter model's weights are of one width and of one padding.
+    assert begins(options={"width": 32}) == (None, photographs)
+    assert begins(engine="mask2former") == (None, photographs)
+
+
 def test_the_pool_grows_with_the_steps_unless_the_recipe_says(data: Path) -> None:
     def pool(steps: int, **method: Any) -> int:
         tree = recipe(data)

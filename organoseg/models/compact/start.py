@@ -8,9 +8,9 @@ import torch
 
 from organoseg.core import UsageError
 from organoseg.models.agnostic import carry_over
+from organoseg.models.starter import TITLE as STARTER
+from organoseg.models.starter import starter
 
-#: What the package's own model is called.
-STARTER = "starter"
 #: Options that decide what the weights mean.
 _SAME = ("width", "padding")
 
@@ -26,7 +26,6 @@ def read_start(start: str) -> torch.nn.Module:
         It is a model of another engine.
     """
     from organoseg.models.folder import load_module
-    from organoseg.models.starter import starter
 
     folder = starter() if start == STARTER else Path(start)
     module, description = load_module(folder)
