@@ -12,52 +12,18 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from organoseg.core import RunError, UsageError
+from organoseg.distill.crew import Alone, Crew, Roll
 from organoseg.models.protocol import Segmenter, Target
 
 Trace = Callable[[str], None]
 #: fp16 steps in a row whose gradient does not fit the format: the scale then is not the fault.
 MOST_SKIPS = 50
-
-
-class Crew(Protocol):
-    """The processes that share a step. All do the same steps and ask the same things in the same order."""
-
-    size: int
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum over the processes; the tensor itself may be changed."""
-        ...
-
-    def any(self, flag: bool) -> bool:
-        """Whether it is so in one of them."""
-        ...
-
-
-class Alone:
-    """A crew of one."""
-
-    rank, size, main = 0, 1, True
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The values."""
-        return values
-
-    def any(self, flag: bool) -> bool:
-        """The flag."""
-        return flag
-
-    def gather(self, items: list[Any]) -> list[Any]:
-        """The items of all processes, by rank."""
-        return items
-
-    def wait(self) -> None:
-        """Until all are here."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,6 +141,7 @@ class Descent:
         self.crew: Crew = crew or Alone()
         self._backward, self._autocast, self._trace, self._note = backward, autocast, trace, note
         self._skips = 0
+        self._roll = Roll(self.crew)
 
     def __call__(
         self,
@@ -383,14 +350,20 @@ class Descent:
         report: Report,
     ) -> None:
         """Bring all figures from the device at once: it is waited for only here."""
-        values = torch.stack([v.float() for v in terms.values()])
-        if self.crew.size > 1:
-            values = self.crew.sum(values) / self.crew.size
-        *found, gradient = torch.cat([values, norm.detach().float().reshape(1)]).tolist()
-        report.losses |= dict(zip(terms, found, strict=True))
         weights = {branch.name: branch.weight for branch in branches}
+        names = self._roll(terms, list(weights))
+        last = norm.detach().float().reshape(1)
+        none = torch.zeros_like(last)
+        # What this process has not, because its share of a branch is empty, others may have.
+        values = torch.cat([terms[n].float().reshape(1) if n in terms else none for n in names])
+        crops = none + sum(len(branch.targets) for branch in branches)
+        if self.crew.size > 1:
+            both = self.crew.sum(torch.cat([values, crops]))
+            values, crops = both[:-1] / self.crew.size, both[-1:]
+        *found, gradient, seen = torch.cat([values, last, crops]).tolist()
+        report.losses |= dict(zip(names, found, strict=True))
         report.total = sum(weights[k.partition("/")[0]] * v for k, v in report.losses.items())
-        report.crops = self.crew.size * sum(len(branch.targets) for branch in branches)
+        report.crops = round(seen)
         report.gradient = gradient
 
     def _judge(self, report: Report) -> None:
