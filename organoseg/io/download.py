@@ -7,20 +7,14 @@ their own (`Words`).
 from __future__ import annotations
 
 import http.client
-import os
-import re
-import shutil
 import sys
 import time
 import urllib.error
 import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from email.message import Message
 from pathlib import Path
-from typing import IO, Any
 
 from organoseg.core import DataError
 from organoseg.core.files import sync_folder
@@ -35,28 +29,11 @@ from organoseg.io.checksum import (
     shown,
     verify,
 )
-from organoseg.io.partial import Partial, version_in
+from organoseg.io.partial import Partial
+from organoseg.io.transfer import Progress, Tell, Transfer, Unwanted
 
-CHUNK = 1 << 20
-TIMEOUT = 30  # seconds without a byte
 #: How often a long download says how far it is, seconds.
 SAY_EVERY = 5.0
-#: What a file of which no size is stated may grow to, bytes: a server that never ends must not fill the disk.
-MOST_BYTES = 256 << 30
-#: What hubs that keep large files apart say of a file's content while they send one elsewhere.
-STATED = "X-Linked-Etag"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """How far the download of ``name`` is: bytes that are here, and all of them where that is known."""
-
-    name: str
-    have: int
-    whole: int | None
-
-
-Tell = Callable[[Progress], None]
 
 
 @dataclass(frozen=True)
@@ -171,55 +148,6 @@ def only_one(target: Path, elsewhere: str = Words.elsewhere) -> Iterator[None]:
         yield
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follow, but remember what was stated of the file, and never from https to plain http."""
-
-    def __init__(self) -> None:
-        self.stated: str | None = None
-
-    def redirect_request(
-        self,
-        request: urllib.request.Request,
-        answer: IO[bytes],
-        code: int,
-        message: str,
-        headers: Message,
-        address: str,
-    ) -> urllib.request.Request | None:
-        self.stated = self.stated or _sha256_in(headers)
-        schemes = [urllib.parse.urlsplit(a).scheme for a in (request.full_url, address)]
-        if schemes == ["https", "http"]:
-            raise OSError("it leads to an address that is not encrypted")
-        if schemes[1] not in ("http", "https"):
-            raise OSError(f"it leads to an address of another kind: {address}")
-        return super().redirect_request(request, answer, code, message, headers, address)  # type: ignore[arg-type]
-
-
-def _sha256_in(headers: Any) -> str | None:
-    found = re.fullmatch(r'(?:W/)?"?([0-9a-f]{64})"?', (headers.get(STATED) or "").strip().lower())
-    return found[1] if found else None
-
-
-class _NotResumed(Exception):
-    """The server has no such rest of the file."""
-
-
-def _length(answer: Any, have: int) -> int | None:
-    """Bytes of the whole file, as the answer states them.
-
-    Raises _NotResumed for a part that does not begin after the ``have`` bytes that are here.
-    """
-    before = have if answer.status == 206 else 0
-    if answer.status == 206:
-        part = re.match(r"bytes (\d+)-\d+/(\d+|\*)", answer.headers.get("Content-Range") or "")
-        if part is None or int(part[1]) != have:
-            raise _NotResumed
-        if part[2] != "*":
-            return int(part[2])
-    stated = answer.headers.get("Content-Length") or ""
-    return int(stated) + before if stated.isdigit() else None
-
-
 @dataclass
 class _Download:
     """One download, while no other process is at it."""
@@ -234,7 +162,6 @@ class _Download:
 
     def __post_init__(self) -> None:
         self.part = Partial(self.target)
-        self._name = urllib.parse.urlsplit(self.url).path.rpartition("/")[2] or self.target.name
         self._remedy = (
             f"Download it by hand to {self.target}, or give a file's path instead of a name."
         )
@@ -254,98 +181,34 @@ class _Download:
             return False
         return matches(digests(self.part.path, self.checksum), self.checksum)
 
-    # -- bytes -----------------------------------------------------------------------------------
-
     def _transfer(self) -> str | None:
-        """Append what is missing; the sha256 that the server states of the whole file, if it does."""
+        """All bytes to the partial file; the sha256 that the server states of them, if it does."""
+        name = urllib.parse.urlsplit(self.url).path.rpartition("/")[2] or self.target.name
+        way = Transfer(self.url, self.part, name, self.size, self.words.elsewhere, self.tell)
         try:
-            try:
-                return self._ask(*self._here())
-            except _NotResumed:
-                self.part.discard()
-                return self._ask(0, "")
+            return way.run(checked=self.checksum is not None or not self.first_use)
         except urllib.error.HTTPError as error:
             raise DataError(
                 f"download failed: {error}", where=self.url, remedy=self._remedy
             ) from error
-        except (OSError, http.client.HTTPException, _NotResumed) as error:
-            why = error if str(error) else "the server sends another part than it was asked for"
+        except (OSError, http.client.HTTPException) as error:
             raise DataError(
-                f"download failed: {why}",
+                f"download failed: {error}",
                 where=self.url,
                 remedy=f"Run the command again to resume. {self._remedy}",
             ) from error
-
-    def _here(self) -> tuple[int, str]:
-        """How many bytes may be gone on with, and the version that they are of."""
-        version = self.part.version(self.url)
-        # Where the whole is held against something later, a part of another version does no harm. Elsewhere the
-        # server has to say that it is the same.
-        checked = self.checksum is not None or not self.first_use
-        if version is None or not (version or checked):
-            return 0, ""
-        return self.part.size, version
-
-    def _ask(self, have: int, version: str) -> str | None:
-        redirects = _Redirects()
-        opener = urllib.request.build_opener(redirects)
-        headers = {"Range": f"bytes={have}-", **({"If-Range": version} if version else {})}
-        request = urllib.request.Request(self.url, headers=headers if have else {})  # noqa: S310 - https or the user's own address
-        try:
-            answer = opener.open(request, timeout=TIMEOUT)
-        except urllib.error.HTTPError as error:
-            if error.code == 416 and have:  # what is here is longer than the file
-                raise _NotResumed from error
-            raise
-        with answer:
-            whole = _length(answer, have)
-            if version and answer.status == 206 and version_in(answer.headers) not in ("", version):
-                raise _NotResumed
-            if not have or answer.status != 206:
-                have = 0
-                self.part.empty()
-            self._must_fit(have, whole)
-            self.part.belongs(self.url, answer.headers)
-            self._read(answer, have, whole)
-            return redirects.stated or _sha256_in(answer.headers)
-
-    def _must_fit(self, have: int, whole: int | None) -> None:
-        if whole is None:
-            return
-        if self.size is not None and whole != self.size:
-            raise self._other_size(whole)
-        free = shutil.disk_usage(self.part.path.parent).free
-        if whole - have > free:
-            raise DataError(
-                f"the download needs {(whole - have) / 1e9:.1f} GB, the disk has {free / 1e9:.1f} GB left",
-                where=self.target.parent,
-                remedy=f"Make room, or name another folder: {self.words.elsewhere}",
-            )
-
-    def _read(self, answer: Any, have: int, whole: int | None) -> None:
-        most = MOST_BYTES if self.size is None else self.size
-        with self.part.path.open("ab") as file:
-            while block := answer.read(CHUNK):
-                have += len(block)
-                if have > most:
-                    raise self._refused(
-                        f"the server sends more than the {most} bytes that may come"
-                    )
-                file.write(block)
-                self.tell(Progress(self._name, have, whole))
-            file.flush()
-            os.fsync(file.fileno())
-        if whole is not None and have < whole:
-            raise OSError(f"the connection ended after {have} of {whole} bytes")
-
-    # -- what came -------------------------------------------------------------------------------
+        except Unwanted as error:
+            raise self._refused(f"the downloaded file is not the published one: {error}") from error
 
     def _accepted(self, stated: str | None) -> str:
         """Its sha256; a file that is not the published one, or of which nothing is stated, is thrown away."""
         if self.checksum is None and stated is None and not self.first_use:
             raise self._refused("the server states no checksum, so the download cannot be checked")
-        if self.size is not None and self.part.size != self.size:
-            raise self._other_size(self.part.size)
+        came = self.part.size
+        if self.size is not None and came != self.size:
+            raise self._refused(
+                f"the downloaded file is not the published one: {came} bytes, stated are {self.size}"
+            )
         found = digests(self.part.path, self.checksum)
         for wanted in (self.checksum, stated):
             if wanted is not None and not matches(found, wanted):
@@ -362,11 +225,6 @@ class _Download:
                 f"If its publisher has changed it and you want the new one, delete {record_of(self.target)}.",
             )
         return found["sha256"]
-
-    def _other_size(self, found: int) -> DataError:
-        return self._refused(
-            f"the downloaded file is not the published one: {found} bytes, stated are {self.size}"
-        )
 
     def _refused(self, what: str, remedy: str | None = None) -> DataError:
         self.part.discard()

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from organoseg.core import DataError
-from organoseg.io import download
-from organoseg.io.download import Progress, Words, fetch
+from organoseg.io import download, transfer
+from organoseg.io.download import Words, fetch
+from organoseg.io.transfer import Progress
 
 CONTENT = bytes(range(256)) * 4096  # 1 MiB
 CHECKSUM = hashlib.sha256(CONTENT).hexdigest()
@@ -239,7 +240,7 @@ def test_a_cache_that_cannot_be_written_is_named(server: Server, tmp_path: Path)
 
 
 def test_a_silent_server_is_given_up(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(download, "TIMEOUT", 0.05)
+    monkeypatch.setattr(transfer, "TIMEOUT", 0.05)
     with socket.socket() as mute:
         mute.bind(("127.0.0.1", 0))
         mute.listen()
@@ -270,7 +271,7 @@ def test_a_file_of_another_size_is_thrown_away(server: Server, tmp_path: Path) -
 def test_a_server_that_sends_on_and_on_is_cut_short(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int | None
 ) -> None:
-    monkeypatch.setattr(download, "MOST_BYTES", 1 << 16)
+    monkeypatch.setattr(transfer, "MOST_BYTES", 1 << 16)
     server.chunked = server.whole_chunks = True
     with pytest.raises(DataError, match="more than the 65536 bytes that may come"):
         fetch(server.url, tmp_path / "weights.pth", CHECKSUM, size=size)
@@ -280,8 +281,8 @@ def test_a_server_that_sends_on_and_on_is_cut_short(
 def test_a_file_for_which_there_is_no_room_is_not_begun(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full = download.shutil.disk_usage(tmp_path)._replace(free=3)
-    monkeypatch.setattr(download.shutil, "disk_usage", lambda _: full)
+    full = transfer.shutil.disk_usage(tmp_path)._replace(free=3)
+    monkeypatch.setattr(transfer.shutil, "disk_usage", lambda _: full)
     with pytest.raises(DataError, match=r"the disk has 0\.0 GB left.*ORGANOSEG_CACHE="):
         fetch(server.url, tmp_path / "weights.pth", CHECKSUM)
     assert not (tmp_path / "weights.pth").exists()
@@ -337,7 +338,7 @@ def test_of_several_that_ask_at_once_one_downloads(server: Server, tmp_path: Pat
 def test_how_far_it_is_can_be_told_and_whoever_is_told_may_stop_it(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "CHUNK", 1 << 18)
+    monkeypatch.setattr(transfer, "CHUNK", 1 << 18)
     target = tmp_path / "weights.pth"
 
     def stop(progress: Progress) -> None:
