@@ -13,8 +13,9 @@ import pytest
 import torch
 
 from organoseg.core import Instances, Mask, RunError
-from organoseg.distill.crew import in_order
-from organoseg.distill.descent import MOST_SKIPS, Branch, Descent, Report
+from organoseg.distill.branch import Branch
+from organoseg.distill.descent import MOST_SKIPS, Descent, Report
+from organoseg.distill.terms import in_order
 from organoseg.models.protocol import Target
 from organoseg.models.registry import build_engine
 from tests.distill.fakes import FakeEngine, organoids
