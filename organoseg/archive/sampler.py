@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from organoseg.archive.blocks import Block, Blocks, Window
 from organoseg.archive.chunk_reader import Accelerator, ChunkReader, check_accelerator
@@ -43,21 +43,6 @@ class Sample:
     x: int
     group: str
     intensity: Intensity
-
-
-class SampleSource(Protocol):
-    """Where a trainer gets unlabelled crops from."""
-
-    @property
-    def quarantined(self) -> frozenset[Lost]:
-        """Chunks that are lost."""
-        ...
-
-    def __getitem__(self, k: int) -> Sample: ...
-
-    def iterate(self, start: int = 0, workers: int = 0) -> Iterator[Sample]:
-        """Samples from ``start`` on, without end."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,7 @@ def run(args: argparse.Namespace) -> int:
     from organoseg.evaluation import evaluate
     from organoseg.io.coco_json import parse_coco_instances, parse_predictions
 
+    _must_be_files({"--predictions": args.predictions, "--ground-truth": args.ground_truth})
     truth = parse_coco_instances(args.ground_truth)
     result = evaluate(
         parse_predictions(args.predictions, args.ground_truth),
@@ -66,3 +68,23 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(result.table())
     return 0
+
+
+def _must_be_files(given: Mapping[str, Path]) -> None:
+    """Name the option whose file is not there: the two are easily mistaken for each other.
+
+    Raises DataError.
+    """
+    from organoseg.core import DataError
+
+    for option, path in given.items():
+        if path.is_dir():
+            inner = path / "instances.json"  # of a folder of results
+            there = f"Perhaps {inner}" if inner.is_file() else "Give the COCO file in it"
+            raise DataError(
+                f"{option} takes a file, and this is a folder", where=path, remedy=f"{there}."
+            )
+        if not path.exists():
+            raise DataError(
+                "There is no such file", where=path, remedy=f"Check the path that {option} gives."
+            )

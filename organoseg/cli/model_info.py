@@ -41,7 +41,9 @@ def add_verbs(actions: Any) -> None:
         parents=[verbosity_options()],
     )
     info.add_argument(
-        "model", metavar="MODEL", help="a model's folder, the folder of a run, or `starter`"
+        "model",
+        metavar="MODEL",
+        help="a model's folder, the folder of a run, an exported .onnx file, or `starter`",
     )
     info.add_argument("--json", action="store_true", help="write the facts as JSON to stdout")
     info.set_defaults(run_action=run_info)
@@ -66,10 +68,13 @@ def run_info(args: argparse.Namespace) -> int:
     """Print the card, and whether the weights are those that it speaks of."""
     from organoseg.core import DataError, file_hash
     from organoseg.models.card import model_card
+    from organoseg.models.export.onnx_file import is_onnx
     from organoseg.models.folder import CARD, WEIGHTS, read_description
     from organoseg.models.shelf import find_model
 
     folder = find_model(args.model)
+    if is_onnx(folder):
+        return _onnx_info(folder, args.json)
     description = read_description(folder)
     weights = folder / WEIGHTS
     whole = weights.is_file() and file_hash(weights) == description.weights_sha256
@@ -83,6 +88,25 @@ def run_info(args: argparse.Namespace) -> int:
         state = "are whole" if whole else "ARE MISSING OR DAMAGED: copy the model folder again"
         print(f"{folder}: the weights {state} (SHA-256)")
     return 0 if whole else DataError.exit_code
+
+
+def _onnx_info(path: Path, as_json: bool) -> int:
+    """The same of an exported model, which says what it is and is asked about a small image.
+
+    Raises AbsentPart where onnxruntime is not installed, DataError for a file that is damaged or not ours.
+    """
+    from organoseg.models.card import onnx_card
+    from organoseg.models.export.onnx_engine import load_onnx
+
+    _, description = load_onnx(path)
+    if as_json:
+        facts = {"path": str(path), "identity": description.identity, "whole": True}
+        facts["bytes"] = path.stat().st_size
+        print_json({**facts, **description.model_dump(mode="json")})
+    else:
+        print(onnx_card(description, path))
+        print(f"{path}: the file is whole: it runs, and answers as its description says")
+    return 0
 
 
 HEADINGS = ("from", "model", "classes", "learned from", "score", "µm/px", "folder")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+from collections.abc import Iterator
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -46,3 +47,13 @@ class ProcessLock:
             with contextlib.suppress(OSError):
                 self.path.unlink()
         self._lock.release(force=True)
+
+
+@contextlib.contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Wait until no other process is in such a block, and be the only one in it; ``path`` stands for it, and stays.
+
+    Raises OSError when the file cannot be made, or the disk knows no locks.
+    """
+    with FileLock(path):
+        yield

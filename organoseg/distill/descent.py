@@ -10,79 +10,22 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
-from functools import partial
-from typing import Any, Protocol
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from organoseg.core import RunError, UsageError
+from organoseg.core import RunError
+from organoseg.distill.branch import Branch, engine_of
+from organoseg.distill.crew import Alone, Crew
+from organoseg.distill.divisors import normalisers
+from organoseg.distill.terms import Roll
 from organoseg.models.protocol import Segmenter, Target
 
 Trace = Callable[[str], None]
 #: fp16 steps in a row whose gradient does not fit the format: the scale then is not the fault.
 MOST_SKIPS = 50
-
-
-class Crew(Protocol):
-    """The processes that share a step. All do the same steps and ask the same things in the same order."""
-
-    size: int
-
-    def sum(self, values: Tensor) -> Tensor:
-        """Sum over the processes; the tensor itself may be changed."""
-        ...
-
-    def any(self, flag: bool) -> bool:
-        """Whether it is so in one of them."""
-        ...
-
-
-class Alone:
-    """A crew of one."""
-
-    rank, size, main = 0, 1, True
-
-    def sum(self, values: Tensor) -> Tensor:
-        """The values."""
-        return values
-
-    def any(self, flag: bool) -> bool:
-        """The flag."""
-        return flag
-
-    def gather(self, items: list[Any]) -> list[Any]:
-        """The items of all processes, by rank."""
-        return items
-
-    def wait(self) -> None:
-        """Until all are here."""
-
-
-@dataclass(frozen=True, eq=False)
-class Branch:
-    """Crops that the student sees, what it should see there, and how much that counts.
-
-    Parameters
-    ----------
-    name
-        Before the names of its loss terms; another one for each branch of a step.
-    member
-        The part of the student that sees it, where the student is several engines; None: the student itself.
-    """
-
-    name: str
-    pixels: Tensor
-    targets: Sequence[Target]
-    weight: float = 1.0
-    member: Segmenter | None = None
-
-    def part(self, index: int, parts: int) -> Branch:
-        """One of so many parts of about equal size."""
-        n = len(self.targets)
-        some = slice(n * index // parts, n * (index + 1) // parts)
-        return replace(self, pixels=self.pixels[some], targets=self.targets[some])
 
 
 @dataclass
@@ -98,44 +41,6 @@ class Report:
     pseudo: list[Target] = field(default_factory=list)
     skipped: bool = False
     crops: int = 0
-
-
-def _seer(student: Segmenter, branch: Branch) -> Any:
-    """The engine that sees a branch."""
-    return student if branch.member is None else branch.member
-
-
-class _Divisors:
-    """Hands an engine what its sums are divided by, in the order in which it asks."""
-
-    def __init__(self, values: Tensor) -> None:
-        self._values, self._asked = values, 0
-
-    def __call__(self, count: Tensor) -> Tensor:
-        value = self._values[self._asked : self._asked + count.numel()]
-        self._asked += count.numel()
-        return value.view_as(count).to(count.dtype)
-
-
-class _Counting:
-    """Writes down what an engine divides by."""
-
-    def __init__(self) -> None:
-        self.counts: list[Tensor] = []
-
-    def __call__(self, count: Tensor) -> Tensor:
-        self.counts.append(count.detach().reshape(-1).float())
-        return count
-
-
-class _Asking:
-    """Asks the other processes whenever an engine divides: right where each sees its batch in one part."""
-
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
-
-    def __call__(self, count: Tensor) -> Tensor:
-        return self._crew.sum(count.detach().clone()).clamp(min=1) / self._crew.size
 
 
 def _statistics(student: Any) -> list[tuple[Tensor, Tensor]]:
@@ -175,6 +80,7 @@ class Descent:
         self.crew: Crew = crew or Alone()
         self._backward, self._autocast, self._trace, self._note = backward, autocast, trace, note
         self._skips = 0
+        self._roll = Roll(self.crew)
 
     def __call__(
         self,
@@ -229,11 +135,11 @@ class Descent:
         terms: dict[str, Tensor] = {}
         kept = _statistics(student)
         try:
-            normalisers = self._normalisers(student, branches)
+            whole = normalisers(student, branches, self.parts, self.crew, self._autocast)
             for index in range(self.parts):
-                self._part(student, branches, normalisers, index, terms)
+                self._part(student, branches, whole, index, terms)
         except torch.OutOfMemoryError as error:
-            blind = not all(hasattr(_seer(student, b), "denominators") for b in branches)
+            blind = not all(hasattr(engine_of(student, b), "denominators") for b in branches)
             if self.crew.size > 1 and blind and self.parts == 1:
                 raise RunError(
                     "the memory of the GPU does not hold this process' share of a batch",
@@ -248,14 +154,14 @@ class Descent:
         finally:
             if self.parts > 1 or self.crew.size > 1:
                 for branch in branches:
-                    _seer(student, branch).normaliser = None
+                    engine_of(student, branch).normaliser = None
         return terms, None
 
     def _part(
         self,
         student: Segmenter,
         branches: Sequence[Branch],
-        normalisers: Sequence[Callable[[], Any]] | None,
+        whole: Sequence[Callable[[], Any]] | None,
         index: int,
         terms: dict[str, Tensor],
     ) -> None:
@@ -266,9 +172,9 @@ class Descent:
                 if not len(some.targets):
                     continue
                 self._trace(f"student.{branch.name}")
-                engine = _seer(student, branch)
-                if normalisers is not None:
-                    engine.normaliser = normalisers[number]()
+                engine = engine_of(student, branch)
+                if whole is not None:
+                    engine.normaliser = whole[number]()
                 found = engine.losses(some.pixels, some.targets)
                 for key, value in found.items():
                     name = f"{branch.name}/{key}"
@@ -279,64 +185,6 @@ class Descent:
         if loss is not None:
             self._trace("backward")
             self._backward(loss)
-
-    # -- what sums are divided by ----------------------------------------------------------------
-
-    def _normalisers(
-        self, student: Segmenter, branches: Sequence[Branch]
-    ) -> list[Callable[[], Any]] | None:
-        """For each branch, a maker of what its sums are divided by in the whole batch of all processes."""
-        if self.parts == 1 and self.crew.size == 1:
-            return None
-        known = all(hasattr(_seer(student, branch), "denominators") for branch in branches)
-        if not known and self.parts == 1:
-            return [partial(_Asking, self.crew) for _ in branches]
-        if not known:
-            local = self._counted(student, branches)
-        else:
-            local = []
-            for branch in branches:
-                shape = (int(branch.pixels.shape[2]), int(branch.pixels.shape[3]))
-                count = _seer(student, branch).denominators(shape, branch.targets)
-                local.append(count.to(branch.pixels.device, torch.float32))
-        # A batch without organoids has a loss too. The losses of all processes are averaged at the end.
-        whole = self.crew.sum(torch.cat(local)).clamp(min=1) / self.crew.size
-        return [partial(_Divisors, one) for one in whole.split([len(one) for one in local])]
-
-    @torch.no_grad()
-    def _counted(self, student: Segmenter, branches: Sequence[Branch]) -> list[Tensor]:
-        """The divisors of engines that know them only after a look: one forward more, with the same random numbers.
-
-        What the look leaves behind, such as batch statistics, is put back.
-        """
-        buffers = student.buffers() if isinstance(student, nn.Module) else ()
-        kept = [(b, b.clone()) for b in buffers]
-        devices = sorted({b.pixels.device.index or 0 for b in branches if b.pixels.is_cuda})
-        found = []
-        with torch.random.fork_rng(devices=devices), self._autocast():
-            whole: list[Tensor | None] = [None] * len(branches)
-            for index in range(self.parts):
-                for number, branch in enumerate(branches):
-                    some = branch.part(index, self.parts)
-                    if not len(some.targets):
-                        continue
-                    counting = _Counting()
-                    engine = _seer(student, branch)
-                    engine.normaliser = counting
-                    engine.losses(some.pixels, some.targets)
-                    counts = torch.cat(counting.counts) if counting.counts else torch.zeros(0)
-                    before = whole[number]
-                    whole[number] = counts if before is None else before + counts
-            found = [one for one in whole if one is not None]
-        for buffer, value in kept:
-            buffer.copy_(value)
-        if len(found) < len(branches) or not all(len(one) for one in found):
-            raise UsageError(
-                "this engine does not say what its losses are divided by, so a batch cannot be computed in parts",
-                where="recipe, training.accumulate",
-                remedy="Set training.accumulate to 1.",
-            )
-        return found
 
     def _halve(self, branches: Sequence[Branch], error: torch.OutOfMemoryError | None) -> None:
         most = max(len(branch.targets) for branch in branches)
@@ -383,14 +231,20 @@ class Descent:
         report: Report,
     ) -> None:
         """Bring all figures from the device at once: it is waited for only here."""
-        values = torch.stack([v.float() for v in terms.values()])
-        if self.crew.size > 1:
-            values = self.crew.sum(values) / self.crew.size
-        *found, gradient = torch.cat([values, norm.detach().float().reshape(1)]).tolist()
-        report.losses |= dict(zip(terms, found, strict=True))
         weights = {branch.name: branch.weight for branch in branches}
+        names = self._roll(terms, list(weights))
+        last = norm.detach().float().reshape(1)
+        none = torch.zeros_like(last)
+        # What this process has not, because its share of a branch is empty, others may have.
+        values = torch.cat([terms[n].float().reshape(1) if n in terms else none for n in names])
+        crops = none + sum(len(branch.targets) for branch in branches)
+        if self.crew.size > 1:
+            both = self.crew.sum(torch.cat([values, crops]))
+            values, crops = both[:-1] / self.crew.size, both[-1:]
+        *found, gradient, seen = torch.cat([values, last, crops]).tolist()
+        report.losses |= dict(zip(names, found, strict=True))
         report.total = sum(weights[k.partition("/")[0]] * v for k, v in report.losses.items())
-        report.crops = self.crew.size * sum(len(branch.targets) for branch in branches)
+        report.crops = round(seen)
         report.gradient = gradient
 
     def _judge(self, report: Report) -> None:

@@ -19,7 +19,8 @@ from torch import Tensor, nn
 
 from organoseg.core import UsageError
 from organoseg.core.soft_mask import SoftMask
-from organoseg.distill.descent import Branch, Descent, Report, Trace
+from organoseg.distill.branch import Branch
+from organoseg.distill.descent import Descent, Report, Trace
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
 from organoseg.distill.weights import average_weights
 from organoseg.models.ensemble import Thorough

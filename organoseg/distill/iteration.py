@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from organoseg.distill.descent import Branch, Descent, Report, Trace
+from organoseg.distill.branch import Branch
+from organoseg.distill.descent import Descent, Report, Trace
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights, copy_weights
 from organoseg.models.protocol import Segmenter, Target

@@ -15,8 +15,9 @@ from torch import Tensor
 
 from organoseg.core import Instances
 from organoseg.distill.agreement import Rule, opinions
+from organoseg.distill.branch import Branch
 from organoseg.distill.cut_mix import Box, mix_pixels, mix_targets
-from organoseg.distill.descent import Branch, Descent, Report, Trace
+from organoseg.distill.descent import Descent, Report, Trace
 from organoseg.distill.iteration import Iteration, Rules
 from organoseg.distill.labeller import Labeller, LabelsBatches
 from organoseg.distill.pseudo_labels import PseudoLabelFilter

@@ -10,8 +10,6 @@ import numpy as np
 
 from organoseg.core import Instances
 
-AREAS = ("all", "small", "medium", "large")
-
 
 @dataclass(frozen=True)
 class CocoFigures:

@@ -15,7 +15,6 @@ from organoseg.core import DataError
 from organoseg.io.drawn import Area, Box, Drawn, Ellipse, Pixels, Sheet
 from organoseg.io.joined import Piece, joined
 
-_AREAS = {"polygon", "ellipse", "box", "mask"}
 #: Drawings that cover nothing, or none of the image's own pixels.
 _NO_AREA = {"polyline", "points", "cuboid", "skeleton", "tag"}
 _MOST_PIXELS = 1 << 31

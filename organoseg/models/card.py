@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -72,6 +73,32 @@ def model_card(
     return "\n\n".join(parts) + "\n"
 
 
+def onnx_card(description: ModelDescription, file: Path) -> str:
+    """What a person must know of an exported model in ``file``, as Markdown."""
+    origin = description.trained_with.get("exported_from")
+    from_ = f"that it was exported from: {origin}" if origin else "that it was exported from"
+    size, takes = f"{file.stat().st_size / 1e6:.1f} MB", "any size, one channel, one plane"
+    rows = [
+        *_what(description, "the file"),
+        ("size of the file", size),
+        ("images it takes", f"{takes}; large ones are looked at in windows (`predict --tile`)"),
+        ("exported from", f"`{origin}`" if origin else "not known"),
+    ]
+    facts = {k: v for k, v in description.trained_with.items() if k != "exported_from"}
+    parts = [
+        f"# organoseg model {description.identity}",
+        "Outlines organoids in images; masks may overlap. It runs on the processor, without torch. Use it with\n\n"
+        f"    organoseg predict IMAGES --model {file} --out RESULTS",
+        "## What it is",
+        _table(rows),
+        "## How good it is",
+        f"The file does not say. Figures stand in the card of the model {from_}.",
+        "## What it learned from",
+        _training(facts),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
 def _front(description: ModelDescription, figures: Mapping[str, Any] | None) -> str:
     facts: dict[str, Any] = {
         "library_name": "organoseg",
@@ -88,7 +115,9 @@ def _front(description: ModelDescription, figures: Mapping[str, Any] | None) -> 
     return yaml.safe_dump(facts, sort_keys=False, allow_unicode=True)
 
 
-def _what(description: ModelDescription) -> list[tuple[str, str]]:
+def _what(
+    description: ModelDescription, weights: str = "`weights.safetensors`"
+) -> list[tuple[str, str]]:
     rows = [
         ("engine", f"`{description.engine}`"),
         ("classes", ", ".join(description.classes.values())),
@@ -101,7 +130,7 @@ def _what(description: ModelDescription) -> list[tuple[str, str]]:
     rows += [
         ("pixel size of its training images", known),
         ("made", description.created),
-        ("SHA-256 of `weights.safetensors`", f"`{description.weights_sha256}`"),
+        (f"SHA-256 of {weights}", f"`{description.weights_sha256}`"),
     ]
     return rows
 

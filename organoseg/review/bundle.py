@@ -7,10 +7,7 @@ import json
 import re
 import secrets
 import shutil
-import stat
 import zipfile
-import zlib
-from collections import Counter
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,26 +18,34 @@ import tifffile
 from organoseg.core import DataError, UsageError, atomic_write, write_json
 from organoseg.core.files import read_json
 from organoseg.core.folders import atomic_folder
+from organoseg.io import unzip
+from organoseg.io.unzip import Rules
 from organoseg.review.history import Entry, History
 from organoseg.review.journal import read_journal
 from organoseg.review.pictures import Reader
 from organoseg.review.project import FOUND, JOURNAL, PICTURES, PROJECT, Project
 from organoseg.review.session import ReviewSession
 
-_MEMBER = re.compile(
-    "|".join(
-        (
-            re.escape(PROJECT),
-            re.escape(JOURNAL),
-            rf"{FOUND}/[0-9a-f]{{64}}\.json",
-            rf"{PICTURES}/[0-9a-f]{{64}}\.tif",
+_BUNDLE = Rules(
+    thing="bundle",
+    refused="This is not a bundle that organoseg made",
+    ask="Do not open it, and ask whoever sent it.",
+    mend="Copy it again, or pack it again.",
+    by_hand="Do not open it, and ask whoever sent it.",
+    names=re.compile(
+        "|".join(
+            (
+                re.escape(PROJECT),
+                re.escape(JOURNAL),
+                rf"{FOUND}/[0-9a-f]{{64}}\.json",
+                rf"{PICTURES}/[0-9a-f]{{64}}\.tif",
+            )
         )
-    )
+    ),
+    foreign="is no part of a review",
+    needed=frozenset({PROJECT, JOURNAL}),
+    ratio=1000,  # no review has such a file; a bomb has
 )
-# No review is larger; a bomb is.
-_MOST_BYTES = 1 << 40
-_MOST_RATIO = 1000
-_CHUNK = 1 << 20
 
 
 def pack(
@@ -94,7 +99,7 @@ def unpack(bundle: Path | str, folder: Path | str) -> Project:
             "There is something there already", where=folder, remedy="Give a new folder."
         )
     with atomic_folder(folder) as made:
-        _extract(Path(bundle), made)
+        unzip.unpack(Path(bundle), made, _BUNDLE)
         _settle(made, folder)
         project = Project.open(made)
         read_journal(project.journal_path, project.id)
@@ -111,68 +116,6 @@ def _settle(made: Path, folder: Path) -> None:
     except (KeyError, TypeError) as error:
         raise DataError("The bundle's project is damaged", where=PROJECT) from error
     write_json(made / PROJECT, facts, indent=None)
-
-
-def _extract(path: Path, folder: Path) -> None:
-    try:
-        source = path.open("rb")
-    except FileNotFoundError as error:
-        raise DataError("There is no such file", where=path, remedy="Check the path") from error
-    except OSError as error:
-        raise DataError(
-            f"The bundle cannot be read: {error.strerror}", where=path, remedy="Check permissions."
-        ) from error
-    try:
-        with source, zipfile.ZipFile(source) as bundle:
-            members = bundle.infolist()
-            _check_members(path, members)
-            for member in members:
-                target = folder / member.filename
-                target.parent.mkdir(exist_ok=True)
-                with bundle.open(member) as part, target.open("xb") as sink:
-                    shutil.copyfileobj(part, sink, _CHUNK)
-    except (
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,  # a compression that Python lacks
-        EOFError,
-        RuntimeError,  # encrypted
-    ) as error:
-        raise DataError(
-            f"The bundle is damaged: {error}", where=path, remedy="Copy it again, or pack it again."
-        ) from error
-
-
-def _check_members(path: Path, members: list[zipfile.ZipInfo]) -> None:
-    """Everything in the zip is a part of a review, once, as a plain file, of a believable size."""
-    names = Counter(m.filename for m in members)
-    for member in members:
-        problem = _problem(member, names)
-        if problem:
-            raise DataError(
-                f"This is not a bundle that organoseg made: {member.filename!r} {problem}",
-                where=path,
-                remedy="Do not open it, and ask whoever sent it.",
-            )
-    if sum(m.file_size for m in members) > _MOST_BYTES:
-        raise DataError("The bundle would fill more than a terabyte", where=path)
-    if not {PROJECT, JOURNAL} <= names.keys():
-        raise DataError(
-            "The bundle has no project or no journal", where=path, remedy="Pack it again."
-        )
-
-
-def _problem(member: zipfile.ZipInfo, names: Counter[str]) -> str:
-    mode = member.external_attr >> 16
-    if not _MEMBER.fullmatch(member.filename):
-        return "is no part of a review"
-    if mode and stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-        return "is a link or no plain file"
-    if names[member.filename] > 1:
-        return "is in it twice"
-    if member.file_size > _CHUNK and member.file_size > _MOST_RATIO * max(member.compress_size, 1):
-        return "would grow beyond belief when unpacked"
-    return ""
 
 
 @dataclass

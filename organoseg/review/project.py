@@ -13,7 +13,6 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -167,11 +166,6 @@ class Project:
             stored |= {key: _record(self.folder, place) for key, place in places.items()}
             write_json(self.folder / PLACES, stored)
         return [p for p in lost if p.key not in places]
-
-    @cached_property
-    def random_keys(self) -> frozenset[str]:
-        """Pictures that were drawn at random."""
-        return frozenset(p.key for p in self.pictures if p.random)
 
 
 def _record(folder: Path, place: Place) -> dict[str, Any]:

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 
 from organoseg.core import RunError
-from organoseg.distill.descent import Alone
+from organoseg.distill.crew import Alone
 
 T = TypeVar("T")
 
 
 class Processes:
-    """Several processes that do every step together; see `organoseg.distill.descent.Crew`.
+    """Several processes that do every step together; see `organoseg.distill.crew.Crew`.
 
     ``rank`` counts them from 0; ``main`` is the one that writes.
 

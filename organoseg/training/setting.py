@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from organoseg.core import DataError
-from organoseg.distill.descent import Alone
+from organoseg.distill.crew import Alone
 from organoseg.training.ahead import Workers
 from organoseg.training.data import RunData
 from organoseg.training.recipe import Recipe

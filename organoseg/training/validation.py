@@ -10,7 +10,7 @@ from torch import nn
 
 from organoseg.core import Image, Instances
 from organoseg.dataset import LabelledDataset
-from organoseg.distill.descent import Alone
+from organoseg.distill.crew import Alone
 from organoseg.evaluation import average_precision
 from organoseg.inference.image import Look, segment_images
 from organoseg.io.instances_json import ORGANOID

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +18,7 @@ import torch
 
 from organoseg.cli.main import main
 from organoseg.models.compact.engine import CompactSegmenter
-from organoseg.models.folder import save_model
+from organoseg.models.folder import read_description, save_model
 
 OPTIONS = {"width": 16, "frozen_blocks": 0, "padding": "symmetric", "max_instances": 20, "nms": 0.6}
 
@@ -48,6 +51,44 @@ def test_from_a_folder_to_results(
     assert main(["-q", "predict", str(model.parent / "images"), *arguments]) == 0
     facts = (tmp_path / "results" / "run.json").read_text()
     assert "compact-onnx-" in facts
+
+
+def test_what_an_exported_model_is(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "small.onnx"
+    assert main(["model", "export", str(model), "--onnx", str(out)]) == 0
+    sha256 = hashlib.sha256(out.read_bytes()).hexdigest()
+    origin = read_description(model).identity
+    capsys.readouterr()
+    assert main(["model", "info", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith(f"# organoseg model compact-onnx-{sha256[:12]}\n")
+    for fact in (
+        f"--model {out} ",
+        "| classes | organoid |",
+        "| organoids are reported from score | 0.3 |",
+        f"| SHA-256 of the file | `{sha256}` |",
+        f"| size of the file | {out.stat().st_size / 1e6:.1f} MB |",
+        f"| exported from | `{origin}` |",
+        f"the card of the model that it was exported from: {origin}",
+        "the file is whole",
+    ):
+        assert fact in said, fact
+    assert main(["model", "info", str(out), "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["whole"]
+    assert facts["bytes"] == out.stat().st_size
+    assert facts["weights_sha256"] == sha256
+    assert facts["trained_with"]["exported_from"] == origin
+    (tmp_path / "half.onnx").write_bytes(out.read_bytes()[:-5000])
+    assert main(["model", "info", str(tmp_path / "half.onnx")]) == 3
+    assert "half.onnx" in capsys.readouterr().err
+    assert main(["model", "info", str(tmp_path / "none.onnx")]) == 3
+    assert "no model here" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    assert main(["model", "info", str(out)]) == 2
+    assert 'pip install "organoseg[onnx]"' in capsys.readouterr().err
 
 
 def test_eight_bits_that_see_something_else_are_not_written(

@@ -63,12 +63,29 @@ def test_evaluate_reads_a_file_with_id_0_as_pycocotools_does_and_says_so(
     assert "id 0" in printed.err
 
 
-def test_evaluate_names_the_file_that_is_not_there(
+@pytest.mark.parametrize("option", ["--predictions", "--ground-truth"])
+def test_evaluate_names_the_file_that_is_not_there_and_its_option(
+    ground_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    given = {"--predictions": ground_truth, "--ground-truth": ground_truth}
+    given[option] = tmp_path / "absent.json"
+    assert evaluate(*given.values()) == 3
+    said = capsys.readouterr().err
+    assert str(tmp_path / "absent.json") in said
+    assert [o for o in given if o in said] == [option]
+
+
+def test_evaluate_says_which_file_of_a_folder_of_results_is_meant(
     ground_truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    absent = tmp_path / "absent.json"
-    assert evaluate(absent, ground_truth) == 3
-    assert str(absent) in capsys.readouterr().err
+    (tmp_path / "results").mkdir()
+    assert evaluate(ground_truth, tmp_path / "results") == 3
+    assert "--ground-truth takes a file" in capsys.readouterr().err
+    inner = ground_truth.rename(tmp_path / "results" / "instances.json")
+    assert evaluate(tmp_path / "results", inner) == 3
+    said = capsys.readouterr().err
+    assert "--predictions takes a file" in said
+    assert f"Perhaps {inner}" in said
 
 
 def write_picture(path: Path, seed: int) -> None:

@@ -1,6 +1,11 @@
 """A step's loss does not depend on how many parts it is computed in, and a full memory is answered, not died of."""
 
-from collections.abc import Iterator, Sequence
+import itertools
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -8,7 +13,9 @@ import pytest
 import torch
 
 from organoseg.core import Instances, Mask, RunError
-from organoseg.distill.descent import MOST_SKIPS, Branch, Descent, Report
+from organoseg.distill.branch import Branch
+from organoseg.distill.descent import MOST_SKIPS, Descent, Report
+from organoseg.distill.terms import in_order
 from organoseg.models.protocol import Target
 from organoseg.models.registry import build_engine
 from tests.distill.fakes import FakeEngine, organoids
@@ -116,6 +123,114 @@ def test_a_crop_that_does_not_fit_is_explained_with_what_helps() -> None:
     with pytest.raises(RunError, match=r"single crop.*checkpointing.*crop.*backbone"):
         descended(engine, 1)
     assert all(torch.equal(a, b) for a, b in zip(before, engine.parameters(), strict=True))
+
+
+class Circle:
+    """As many threads as ``size``, each a process of a crew to its descent."""
+
+    def __init__(self, size: int) -> None:
+        self.size, self._said, self._turn = size, {}, threading.Barrier(size, timeout=60)  # type: ignore[var-annotated]
+
+    def gather(self, rank: int, items: list[Any]) -> list[Any]:
+        self._said[rank] = items
+        self._turn.wait()
+        found = [x for r in range(self.size) for x in self._said[r]]
+        self._turn.wait()
+        return found
+
+    def run(self, act: Callable[["Member"], Any]) -> list[Any]:
+        """What each of them gives; one that fails ends the others."""
+        with ThreadPoolExecutor(self.size) as pool:
+            return list(pool.map(partial(self._one, act), range(self.size)))
+
+    def _one(self, act: Callable[["Member"], Any], rank: int) -> Any:
+        try:
+            return act(Member(self, rank))
+        except BaseException:
+            self._turn.abort()
+            raise
+
+
+class Member:
+    """One of a circle, as `organoseg.distill.crew.Crew` wants it."""
+
+    def __init__(self, circle: Circle, rank: int) -> None:
+        self.circle, self.rank, self.size, self.gathered = circle, rank, circle.size, 0
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        found = self.circle.gather(self.rank, [values.clone()])
+        assert len({v.shape for v in found}) == 1, "the processes add up different things"
+        return torch.stack(found).sum(0)
+
+    def any(self, flag: bool) -> bool:
+        return any(self.circle.gather(self.rank, [flag]))
+
+    def gather(self, items: list[Any]) -> list[Any]:
+        self.gathered += 1
+        return self.circle.gather(self.rank, items)
+
+
+def shared(share: dict[str, Sequence[slice]], parts: int, steps: int = 1) -> list[Any]:
+    """Reports, gradients and the member of processes that have these crops of each branch."""
+
+    def act(member: Member) -> Any:
+        mine = [
+            replace(b, pixels=b.pixels[share[b.name][member.rank]],
+                    targets=b.targets[share[b.name][member.rank]])
+            for b in branches()
+        ]  # fmt: skip
+        engine = engines[member.rank]
+        optimiser = torch.optim.SGD([p for p in engine.parameters() if p.requires_grad], lr=0.0)
+        descent = Descent(1e9, parts=parts, crew=member)
+        for _ in range(steps):
+            report = Report()
+            descent(engine, optimiser, mine, report)
+        return report, [p.grad.clone() for p in engine.parameters() if p.grad is not None], member
+
+    circle = Circle(len(share["labelled"]))
+    engines = [compact() for _ in range(circle.size)]
+    return circle.run(act)
+
+
+FIRST, REST, ALL, NONE = slice(1), slice(1, None), slice(None), slice(0)
+
+
+@pytest.mark.parametrize(
+    ("labelled", "unlabelled"),
+    [
+        ([FIRST, REST], [REST, FIRST]),
+        ([REST, FIRST], [ALL, NONE]),
+        ([NONE, ALL], [REST, FIRST]),
+        ([NONE, ALL], [NONE, ALL]),
+    ],
+)
+@pytest.mark.parametrize("parts", [1, 3])
+def test_uneven_shares_have_the_loss_and_the_gradient_of_the_whole(
+    labelled: list[slice], unlabelled: list[slice], parts: int
+) -> None:
+    """In parts, a process with few crops meets the branches in another order than one with many."""
+    whole = descended(compact(), 1)
+    first, second = shared({"labelled": labelled, "unlabelled": unlabelled}, parts, steps=2)
+    for found in (first, second):
+        same(found, whole)
+        assert list(found[0].losses) == list(whole[0].losses)
+        assert found[0].crops == whole[0].crops == 8
+        assert found[2].gathered == 1, "names are gathered once, not at every step"
+    assert first[0] == second[0]
+
+
+def test_names_of_terms_go_by_their_branch_whoever_says_them_first() -> None:
+    steps = ["labelled", "unlabelled"]
+    wanted = ("labelled/score", "labelled/dice", "unlabelled/score", "unlabelled/dice")
+    ranks = [
+        ["unlabelled/score", "unlabelled/dice"],
+        ["unlabelled/score", "unlabelled/dice", "labelled/score", "labelled/dice"],
+        ["labelled/score", "labelled/dice"],
+        [],
+    ]
+    for said in itertools.permutations(ranks):
+        assert in_order(said, steps) == wanted
+    assert in_order([], steps) == ()
 
 
 class Half:

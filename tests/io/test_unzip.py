@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 import zipfile
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 
 from organoseg.core import DataError
 from organoseg.io import unzip
-from organoseg.io.unzip import opened, unpack
+from organoseg.io.unzip import Rules, opened, unpack
 
 
 def packed(path: Path, *names: str, data: bytes = b"content") -> Path:
@@ -96,3 +97,57 @@ def test_a_damaged_archive_is_named(tmp_path: Path) -> None:
     (tmp_path / "b.zip").write_bytes(b"no zip at all")
     with pytest.raises(DataError, match="damaged"), opened(tmp_path / "b.zip"):
         pass
+
+
+def test_what_cannot_be_opened_is_named_and_errors_of_the_reader_are_its_own(
+    tmp_path: Path,
+) -> None:
+    with pytest.raises(DataError, match="no such file"), opened(tmp_path / "none.zip"):
+        pass
+    with (
+        pytest.raises(DataError, match=r"archive cannot be read.*Check the path"),
+        opened(tmp_path),
+    ):
+        pass
+    path = packed(tmp_path / "a.zip", "a.txt")
+    with pytest.raises(FileNotFoundError), opened(path):
+        (tmp_path / "another").read_bytes()
+
+
+STRICT = Rules(
+    thing="parcel",
+    refused="This is no parcel",
+    ask="Burn it.",
+    names=re.compile(r"list\.json|box/\w+"),
+    foreign="is no part of a parcel",
+    needed=frozenset({"list.json"}),
+    ratio=1000,
+)
+
+
+@pytest.mark.parametrize(
+    ("names", "reason"),
+    [
+        (
+            ["list.json", "evil.py"],
+            r"This is no parcel: 'evil\.py' is no part of a parcel.*Burn it",
+        ),
+        (["list.json", "../box/a"], r"This is no parcel: '\.\./box/a' leads out"),
+        (["list.json", "box/a", "box/A"], "This is no parcel: 'box/A' is in it twice"),
+        (["box/a"], r"The parcel has no list\.json"),
+    ],
+)
+def test_a_caller_may_allow_less(tmp_path: Path, names: list[str], reason: str) -> None:
+    with pytest.raises(DataError, match=reason):
+        unpack(packed(tmp_path / "a.zip", *names), tmp_path / "out", STRICT)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_caller_may_refuse_what_only_one_file_grows_to(tmp_path: Path) -> None:
+    path = packed(tmp_path / "a.zip", "list.json", "box/zeros", data=bytes(8 << 20))
+    with pytest.raises(DataError, match=r"'list\.json' would grow beyond belief"):
+        unpack(path, tmp_path / "out", STRICT)
+    unpack(path, tmp_path / "out")
+    (tmp_path / "b.zip").write_bytes(b"no zip")
+    with pytest.raises(DataError, match="The parcel is damaged"):
+        unpack(tmp_path / "b.zip", tmp_path / "new", STRICT)

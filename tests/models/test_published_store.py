@@ -59,6 +59,10 @@ class Handler(BaseHTTPRequestHandler):
             start = int(wanted[6:-1]) if wanted else 0
             body = CONTENT[start:]
             self.send_response(206 if start else 200)
+            if start:
+                self.send_header(
+                    "Content-Range", f"bytes {start}-{len(CONTENT) - 1}/{len(CONTENT)}"
+                )
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body[: self.server.cut])

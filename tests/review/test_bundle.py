@@ -149,3 +149,17 @@ def test_a_damaged_zip_is_refused(tmp_path: Path, project: Project) -> None:
     with pytest.raises(DataError, match="damaged"):
         unpack(path, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+def test_a_bundle_without_its_journal_is_refused(tmp_path: Path, project: Project) -> None:
+    pack(project, tmp_path / "b.zip")
+    with (
+        zipfile.ZipFile(tmp_path / "b.zip") as source,
+        zipfile.ZipFile(tmp_path / "bad.zip", "w") as sink,
+    ):
+        for member in source.infolist():
+            if member.filename != "journal.jsonl":
+                sink.writestr(member, source.read(member))
+    with pytest.raises(DataError, match=r"The bundle has no journal\.jsonl.*pack it again"):
+        unpack(tmp_path / "bad.zip", tmp_path / "new")
+    assert not (tmp_path / "new").exists()

@@ -14,7 +14,8 @@ import torch
 from benchmarks.kill_resume import differences
 from organoseg.core import DataError, RunError, UsageError
 from organoseg.dataset.synthetic import make_image
-from organoseg.distill.descent import Branch, Descent
+from organoseg.distill.branch import Branch
+from organoseg.distill.descent import Descent
 from organoseg.distill.schedule import Phase
 from organoseg.io import read_instances, write_instances
 from organoseg.models.agnostic import OneClass, predictor_parameters

@@ -197,7 +197,7 @@ def killed_at(number: int, chosen: Recipe, out: Path, monkeypatch: pytest.Monkey
 def test_a_killed_run_goes_on_to_the_same_bits(
     data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("organoseg.training.run._finish", lambda *_: None)
+    monkeypatch.setattr("organoseg.training.run.finish", lambda *_: None)
     monkeypatch.setattr(loop, "LOG_EVERY", 1)
     chosen = parse_recipe(tree(data, teacher))
     train(chosen, tmp_path / "whole", reporter=silent)
@@ -232,7 +232,7 @@ def test_a_run_leaves_a_student_of_its_own_options(
 def test_a_teacher_that_was_exchanged(
     data: Path, teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("organoseg.training.run._finish", lambda *_: None)
+    monkeypatch.setattr("organoseg.training.run.finish", lambda *_: None)
     mine = save_teacher(tmp_path / "mine", {1: "organoid"})
     chosen = parse_recipe(tree(data, mine))
 

@@ -50,7 +50,7 @@ class Watched:
 
         monkeypatch.setattr(Iteration, "__call__", watched_step)
         monkeypatch.setattr(Loop, "run", watched_run)
-        monkeypatch.setattr("organoseg.training.run._finish", lambda *_: None)
+        monkeypatch.setattr("organoseg.training.run.finish", lambda *_: None)
         train(chosen, out, reporter=silent)
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from organoseg.core import DataError
 from organoseg.dataset.sources.catalogue import PublicSet
-from organoseg.io.cache import cache_folder, offline
-from organoseg.io.download import fetch, record_of, verify
+from organoseg.io.cache import cache_folder
+from organoseg.io.checksum import record_of, verify
+from organoseg.io.download import Words, fetch
 
 
 def place_of(public: PublicSet, folder: Path | None = None) -> Path:
@@ -30,17 +31,15 @@ def fetch_set(public: PublicSet, folder: Path | None = None) -> tuple[Path, str]
             remedy="Download it there by hand, and give its folder or zip: "
             f"organoseg data import FOLDER --set {public.name} --out DIR",
         )
-    if public.url is not None and not target.exists() and offline():
-        raise DataError(
-            f"{public.title} is not on this computer, and ORGANOSEG_OFFLINE forbids to download it",
-            where=target,
-            remedy=f"Download {public.url} and put it there.",
-        )
     known = record_of(target).is_file()
-    if public.url is None or target.exists():
+    if public.url is None:
         verify(target, public.checksum)
     else:
-        _download(public, public.url, target)
+        words = Words(
+            missing=f"{public.title} is not on this computer",
+            elsewhere="--folder DIR, or ORGANOSEG_CACHE=/folder/with/room",
+        )
+        fetch(public.url, target, public.checksum, public.size, first_use=True, words=words)
     return target, _word(public, known)
 
 
@@ -51,22 +50,3 @@ def _word(public: PublicSet, known: bool) -> str:
     if known:
         return "the sha256 is that of the first use here; what its publisher states is not known"
     return "no checksum is known: its sha256 was recorded now, and later uses are held against it"
-
-
-def _download(public: PublicSet, url: str, target: Path) -> None:
-    from filelock import FileLock
-
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        lock.acquire()
-    except OSError as error:
-        raise DataError(
-            f"The folder for downloads cannot be written: {error.strerror or error}",
-            where=target.parent,
-            remedy="Name another: --folder DIR, or ORGANOSEG_CACHE=/folder/with/room",
-        ) from error
-    try:
-        fetch(url, target, public.checksum, public.size, first_use=True)
-    finally:
-        lock.release()

@@ -10,9 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from organoseg.core import DataError, UsageError
-from organoseg.io.download import fetch, verify
-from organoseg.models.published.store import local_folder, offline, weights_cache
+from organoseg.core import UsageError
+from organoseg.io.checksum import verify
+from organoseg.io.download import Words, fetch, only_one
+from organoseg.models.published.store import local_folder, weights_cache
 
 SERVER = "https://dl.fbaipublicfiles.com/detectron2/"
 
@@ -109,23 +110,12 @@ def resolve(name: str, architecture: str, where: str) -> Path:
 
 
 def _converted(entry: Entry) -> Path:
-    from filelock import FileLock
-
     target = weights_cache() / "detectron2" / entry.place
     ready = target.with_suffix(".safetensors")
     if ready.is_file():
         return ready
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        with lock:  # the processes of one run ask at once: one of them downloads
-            return ready if ready.is_file() else _convert(entry, target, ready)
-    except OSError as error:
-        raise DataError(
-            f"the cache of weights cannot be written: {error.strerror or error}",
-            where=target.parent,
-            remedy="Name another folder: ORGANOSEG_CACHE=/folder/with/room",
-        ) from error
+    with only_one(ready):  # the processes of one run ask at once: one of them converts
+        return ready if ready.is_file() else _convert(entry, target, ready)
 
 
 def _convert(entry: Entry, target: Path, ready: Path) -> Path:
@@ -137,13 +127,11 @@ def _convert(entry: Entry, target: Path, ready: Path) -> Path:
         verify(mine, entry.checksum)
         write_safetensors(ready, read_weights(mine))
         return ready
-    if offline() and not target.is_file():
-        raise DataError(
-            f"{entry.place} is not on this computer, and ORGANOSEG_OFFLINE forbids to download it",
-            where=target,
-            remedy=f"Download {SERVER}{entry.place} by hand to {target}.",
-        )
-    fetch(SERVER + entry.place, target, entry.checksum)
+    words = Words(
+        f"{entry.place} is not on this computer",
+        f"Download {SERVER}{entry.place} by hand to {target}.",
+    )
+    fetch(SERVER + entry.place, target, entry.checksum, words=words)
     write_safetensors(ready, read_weights(target))
     target.unlink()
     return ready

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from organoseg.core import DataError, UsageError
 from organoseg.io.cache import cache_folder, offline
-from organoseg.io.download import fetch, verify
+from organoseg.io.checksum import verify
+from organoseg.io.download import Words, fetch
 from organoseg.models.published.catalogue import CATALOGUE, PublishedWeights
 
 #: What a folder of weights is looked through for, in this order.
@@ -52,19 +53,14 @@ def resolve(name_or_path: str | Path) -> Path:
         verify(found, weights.checksum)
         return found
     target = weights_cache() / weights.file_name
-    if offline():
-        raise DataError(
-            f"the weights {name!r} are not on this computer, and ORGANOSEG_OFFLINE forbids to download them",
-            where=target,
-            remedy=_by_hand(weights, target),
-        )
-    if weights.gated:
+    if weights.gated and not offline():
         raise DataError(
             f"the weights {name!r} are given only to those who accept their licence ({weights.licence})",
             where=weights.page,
             remedy=f"Accept it there. {_by_hand(weights, target)}",
         )
-    return _download(weights, target)
+    words = Words(f"the weights {name!r} are not on this computer", _by_hand(weights, target))
+    return fetch(weights.url, target, weights.checksum, words=words)
 
 
 def find(weights: PublishedWeights) -> Path | None:
@@ -77,26 +73,6 @@ def find(weights: PublishedWeights) -> Path | None:
             repository, _, file = weights.hub_parts()
             places[1:1] = [own / repository / file, own / repository.rpartition("/")[2] / file]
     return next((place for place in places if place.is_file()), None)
-
-
-def _download(weights: PublishedWeights, target: Path) -> Path:
-    from filelock import FileLock
-
-    # Several processes of one run ask at once; one downloads, the others find the file.
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(target.with_name(f".{target.name}.lock"))
-        lock.acquire()
-    except OSError as error:
-        raise DataError(
-            f"the cache of weights cannot be written: {error.strerror or error}",
-            where=target.parent,
-            remedy="Name another folder: ORGANOSEG_CACHE=/folder/with/room",
-        ) from error
-    try:
-        return fetch(weights.url, target, weights.checksum)
-    finally:
-        lock.release()
 
 
 def _by_hand(weights: PublishedWeights, target: Path) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from torch import nn
 
 from organoseg.core import DataError
-from organoseg.distill.descent import Branch, Descent, Report
+from organoseg.distill.branch import Branch
+from organoseg.distill.descent import Descent, Report
 from organoseg.distill.schedule import Phase
 from organoseg.distill.weights import average_weights
 from organoseg.io.instances_json import ORGANOID
