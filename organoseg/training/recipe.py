@@ -80,8 +80,8 @@ class Data(Strict):
 class Model(Strict):
     """Which engine, and what it begins from.
 
-    Where nothing is said of its beginning, the compact engine goes on from the starter model (docs/starter.md): with few
-    labels nothing else was worth as much, and it needs no download.
+    Where nothing is said of its beginning, the compact engine goes on from the starter model (docs/starter.md): with
+    few labels nothing else was worth as much, and it needs no download.
     """
 
     engine: str = "compact"
