@@ -39,11 +39,12 @@ def test_an_organoid_of_the_wrong_class_is_found_but_not_told() -> None:
     (item, *_) = [i for i in few(0, 5) if len(i.instances) > 3]
     truth = {"a": item.instances}
     perfect = figures_of(truth, truth)
-    assert perfect["AP"] == perfect["without"] == 1
+    assert perfect["AP"] == perfect["without"] == perfect["told"] == 1
     swapped = item.instances.classes % 3 + 1
     confused = figures_of({"a": item.instances.replace(classes=swapped)}, truth)
     assert confused["without"] == 1
     assert confused["AP"] < 0.5
+    assert confused["told"] == 0
     # Told as both of two classes: right once in each, and one organoid all the same.
     both = item.instances.union(item.instances.replace(classes=swapped))
     assert figures_of({"a": both}, truth)["without"] == 1
@@ -63,10 +64,17 @@ def test_variants_take_the_labeller_of_the_plain_method(tmp_path: Path) -> None:
 
 
 def test_a_row_is_a_mean_over_seeds_with_its_spread() -> None:
-    figures = {"sphere": 0.5, "cyst": 0.25, "bud": 0.0, "without": 0.75, "seconds": 90.0}
+    figures = {
+        "sphere": 0.5,
+        "cyst": 0.25,
+        "bud": 0.0,
+        "without": 0.75,
+        "told": 0.5,
+        "seconds": 90.0,
+    }
     runs = [{"method": "supervised", "seed": s, "AP": 0.2 + 0.2 * s, **figures} for s in (0, 1)]
     machine = {"processor": "p", "cores": 1, "python": "3", "torch": "2", "commit": "c"}
     text = table({"runs": runs, "labels": 5, "images": [4, 5], "archive": 9, "test": 8, "steps": 7,
                   "machine": machine, "command": "python x"})  # fmt: skip
-    assert "| supervised | .300 (.200 to .400) | .500 | .250 | .000 | .750 | 90 |" in text
+    assert "| supervised | .300 (.200 to .400) | .500 | .250 | .000 | .750 | .500 | 90 |" in text
     assert "in 4 to 5 images" in text

@@ -56,7 +56,8 @@ def test_recipe_is_valid_and_its_paths_start_from_its_folder(repository: Path, n
     loaded = load_recipe(repository / "configs" / name)
     assert loaded.data.labelled.images == repository / "configs" / "labels"
     assert loaded.model.engine == ("mask2former" if name in MASK2FORMER else "compact")
-    assert (loaded.model.encoder_weights or loaded.model.options["start"]) in {*CATALOGUE, "starter"}
+    model = loaded.model
+    assert model.encoder_weights in CATALOGUE or model.options["start"] == "starter"
 
 
 @pytest.mark.parametrize("name", MASK2FORMER)
@@ -168,7 +169,8 @@ def test_what_a_recipe_spells_out_is_the_default(name: str) -> None:
     spelled = recipe(name)
     tree = spelled.model_dump(mode="json")
     bare = Recipe.model_validate({"data": tree["data"], "method": {"name": tree["method"]["name"]}})
-    if name == "mutual.yaml":  # two networks that begin as the same one differ less: it names its start
+    # Two networks that begin as the same one differ less: it names its start.
+    if name == "mutual.yaml":
         assert "start" not in spelled.model.options
         bare = bare.model_copy(update={"model": spelled.model})
     assert spelled == bare
