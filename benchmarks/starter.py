@@ -40,8 +40,8 @@ LARGEST = 12_000_000
 KEPT = ("method", "steps", "seed", "labelled_images", "score_threshold_from")
 FIGURES = {
     "AP": "AP", "AP50": "AP50", "AP75": "AP75", "F1": "F1", "precision": "precision",
-    "recall": "recall", "recall_overlapping_at_threshold": "recall overlapping",
-    "recall_isolated_at_threshold": "recall isolated", "count_error": "count error",
+    "recall": "recall", "recall_overlapping_at_threshold": "overlapping found",
+    "recall_isolated_at_threshold": "isolated found", "count_error": "count error",
 }  # fmt: skip
 #: A picture is one crop, so that pieces at its border are as they are at a real picture's.
 WHOLE_FIELD = "training.augmentation.scale=[1.0, 1.0]"

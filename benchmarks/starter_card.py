@@ -13,8 +13,8 @@ _SHOWN = {
     "AP50": "AP50",
     "AP75": "AP75",
     "F1": "F1",
-    "recall_overlapping_at_threshold": "recall overlapping",
-    "recall_isolated_at_threshold": "recall isolated",
+    "recall_overlapping_at_threshold": "overlapping found",
+    "recall_isolated_at_threshold": "isolated found",
 }
 
 
