@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +28,9 @@ PURPOSES = {
     "onnx": "models for computers without torch",
     "track": "organoids over time",
 }
+
+#: What qtpy opens windows with.
+QT_BINDINGS = ("PyQt6", "PySide6", "PyQt5", "PySide2")
 
 State = Literal["ok", "absent", "problem"]
 
@@ -51,6 +55,7 @@ def examine(folder: Path) -> Iterator[Finding]:
     yield Finding("system", "platform", platform.platform())
     yield Finding("system", "executable", sys.executable)
     yield from packages()
+    yield from window_toolkit()
     yield detectron2()
     yield from torch_device()
     yield from weights()
@@ -94,6 +99,20 @@ def _package(name: str, floor: str, extra: str | None) -> Finding:
     if not SpecifierSet(floor).contains(version, prereleases=True):
         return Finding(topic, name, f"{version}, needed {floor}", "problem", install)
     return Finding(topic, name, version)
+
+
+def window_toolkit() -> Iterator[Finding]:
+    """Where napari is installed: the Qt that opens its window, which napari leaves to the user to choose."""
+    if find_spec("napari") is None:
+        return
+    topic, name = "optional parts", "Qt"
+    for binding in QT_BINDINGS:
+        if find_spec(binding) is not None:
+            yield Finding(topic, name, binding)
+            return
+    yield Finding(
+        topic, name, "not there: napari opens no window", "absent", 'pip install "napari[pyqt6]"'
+    )
 
 
 def detectron2() -> Finding:

@@ -115,6 +115,24 @@ def test_a_gpu_is_named_with_its_memory_and_tried(monkeypatch: pytest.MonkeyPatc
     )
 
 
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [({"napari", "PySide6"}, "PySide6"), ({"napari"}, "not there: napari opens no window")],
+)
+def test_napari_without_a_qt_is_said(
+    monkeypatch: pytest.MonkeyPatch, there: set[str], said: str
+) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: name in there or None)
+    (finding,) = checks.window_toolkit()
+    assert finding.value == said
+    assert (finding.remedy is None) == ("PySide6" in there)
+
+
+def test_qt_is_nobodys_business_without_napari(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks, "find_spec", lambda name: None)
+    assert list(checks.window_toolkit()) == []
+
+
 def test_every_part_for_users_says_what_it_is_for() -> None:
     import tomllib
 
