@@ -13,7 +13,7 @@ from organoseg.core import DataError, OrganosegError
 
 from . import messages, settings
 from .actions import ACTIONS, ALSO
-from .desk import Desk, Item
+from .desk import Desk, Item, Place
 from .review_actions import ReviewActions
 from .review_layers import Canvas
 from .review_panel import Panel
@@ -35,9 +35,15 @@ _DONE = (
     "Nothing is waiting in this image. Draw what was missed ({draw}); when every organoid has its outline, "
     "press {complete} (image done)."
 )
+_AGAIN = ("1 was skipped: back to it.", "{count} were skipped: back to them.")
+_LEFT = (
+    "1 organoid of this image is still open: {previous} goes back to it, {complete} twice accepts it, {next} leaves it for later.",
+    "{count} organoids of this image are still open: {previous} goes back, {complete} twice accepts them, {next} leaves them for later.",
+)
 _IMAGE_DONE = (
     "This image is done. {next} goes on to the next one that is waiting; {complete} opens it again."
 )
+_LAST_DONE = "This image is done, the last of the queue. {count} before it {are} not: “◀ image” goes back to them."
 _ALL_DONE = (
     "Every image is done. Press “Use for training…”, then Layers > Annotate > Train a model.\n"
     "To change something here, press {complete} again."
@@ -219,10 +225,16 @@ class ReviewWidget(QWidget):
 
     def _hint(self, item: Item | None) -> None:
         desk = self.do.ready()
+        place = desk.place()
+        left = place.organoids - place.judged
         if item is not None:
             self.say(_JUDGE.replace("{number}", str(item.number)))
-        elif desk.place().complete:
-            self.say(_ALL_DONE if desk.place().not_done == 0 else _IMAGE_DONE)
+            if place.again and item.state == "open":
+                self.say(f"{_counted(_AGAIN, left)}\n{self.panel.hint.text()}")
+        elif place.complete:
+            self.say(_after_done(place))
+        elif left:
+            self.say(_counted(_LEFT, left))
         else:
             self.say(_DONE)
 
@@ -275,3 +287,18 @@ class ReviewWidget(QWidget):
         """Let go of the review; everything is on disk already."""
         self.use_nothing()
         super().closeEvent(event)
+
+
+def _after_done(place: Place) -> str:
+    """What to do in an image that is done."""
+    if place.not_done == 0:
+        return _ALL_DONE
+    if place.not_done is None or place.image < place.images:
+        return _IMAGE_DONE
+    are = "is" if place.not_done == 1 else "are"
+    return _LAST_DONE.replace("{count}", str(place.not_done)).replace("{are}", are)
+
+
+def _counted(words: tuple[str, str], count: int) -> str:
+    """The words for one, or for so many."""
+    return words[count > 1].replace("{count}", str(count))
