@@ -12,6 +12,8 @@ from .desk import Item, Place
 
 _STATES = {"unseen": "open", "accepted": "accepted", "rejected": "rejected"}
 _WORDS = {"set_class": "the class", "draw": "a drawing", "replace": "a stroke"}
+#: Why an organoid is looked at of which the queue says nothing: its image comes in turn, or was drawn.
+_WHY = ("nothing odd: its image's turn", "image drawn at random")
 _SURE = (
     "Press the key again to accept it as it is drawn, or judge it first",
     "Press the key again to accept them all as they are drawn, or judge them first",
@@ -46,7 +48,9 @@ class SessionDesk:
         turn = self.session.project.turn(place.image)
         first = [n for n in turn.organoids if n in state.organoids]
         rest = sorted(state.organoids.keys() - set(first))
-        return {n: self._item(state.organoids[n], turn.reasons.get(n, "")) for n in (*first, *rest)}
+        usual = _WHY[turn.random]
+        queued = {n: self._item(state.organoids[n], turn.reasons.get(n, usual)) for n in first}
+        return queued | {n: self._item(state.organoids[n], "") for n in rest}
 
     def _item(self, organoid: Organoid, why: str) -> Item:
         known = self._known.get(organoid.id)

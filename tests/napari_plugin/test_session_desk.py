@@ -43,12 +43,12 @@ def test_a_drawing_leads_back_to_the_organoid_that_it_interrupted(desk: SessionD
 
 
 def test_how_many_are_not_judged_is_said_in_the_right_number(desk: SessionDesk) -> None:
-    with pytest.raises(UsageError, match="4 organoids of this image are not judged.*accept them"):
+    with pytest.raises(UsageError, match=r"4 organoids of this image are not judged.*accept them"):
         desk.complete()
     for _ in range(3):
         desk.reject()
     last = desk.current()
-    with pytest.raises(UsageError, match="1 organoid of this image is not judged.*accept it as"):
+    with pytest.raises(UsageError, match=r"1 organoid of this image is not judged.*accept it as"):
         desk.complete()
     desk.complete()
     assert desk.organoids().keys() & {last} == set(), "on to the next image"
@@ -58,5 +58,14 @@ def test_how_many_are_not_judged_is_said_in_the_right_number(desk: SessionDesk) 
 def test_the_end_of_the_queue_says_what_is_left(desk: SessionDesk) -> None:
     desk.open_image(1)
     desk.session.complete(accept_rest=True)
-    with pytest.raises(UsageError, match="end of the queue; 1 image is not done"):
+    with pytest.raises(UsageError, match=r"end of the queue; 1 image is not done"):
         desk.next()
+
+
+def test_why_an_organoid_is_looked_at_is_always_said(desk: SessionDesk, tmp_path: Path) -> None:
+    turn = desk.session.project.turn(desk.session.place.image)
+    why = {number: item.why for number, item in desk.organoids().items()}
+    assert all(why.values())
+    assert {number: why[number] for number in turn.reasons} == turn.reasons
+    drawn = desk.draw(square(50, 50, 5))
+    assert desk.organoids()[drawn].why == "", "the user knows why"
