@@ -17,7 +17,7 @@ class Place:
 
 
 class Walk:
-    """A way through the project's queue. What is passed over in an image waits: after its last organoid the way goes round."""
+    """A way through the project's queue. What is passed over in an image waits: the way goes round after the last."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._project = ledger, ledger.project
