@@ -22,7 +22,14 @@ class Action:
 
 ACTIONS = (
     Action("accept", "Accept", "A", "It is right as drawn; go to the next one.", "judge"),
-    Action("reject", "Reject", "R", "This is no organoid; go to the next one.", "judge"),
+    Action(
+        "reject",
+        "Reject",
+        "R",
+        "The model was wrong: there is no organoid here. It stays in the table, and training learns the place as "
+        "background; go to the next one.",
+        "judge",
+    ),
     Action("next", "Next", "N", "Go to the next one without judging this one.", "judge"),
     Action("previous", "Back", "K", "Go back to the one before.", "judge"),
     Action("draw", "Draw new", "D", "Paint an organoid that was missed.", "change"),
@@ -40,7 +47,14 @@ ACTIONS = (
         "Make one of it and the organoid under the mouse pointer.",
         "change",
     ),
-    Action("delete", "Delete", "T", "Take it away: it should never have been there.", "change"),
+    Action(
+        "delete",
+        "Delete",
+        "T",
+        "Take away a double or a slip of the brush: nothing is learnt from it. Where there is no organoid at all, "
+        "reject it.",
+        "change",
+    ),
     Action("next_class", "Class", "C", "Give it the next class.", "change"),
     Action("undo", "Undo", "U", "Take the last action back, as often as you like.", "change"),
     Action("redo", "Redo", "Y", "Do again what was taken back.", "change"),

@@ -23,7 +23,8 @@ class Item(NamedTuple):
 @dataclass(frozen=True)
 class Place:
     """Where the reviewer is. image: from 1; waiting: organoids of all images that nobody has judged yet; not_done:
-    images that are not marked as done, None where that is not known.
+    images that are not marked as done, None where that is not known; again: the organoid under review was passed over
+    before.
     """
 
     image: int
@@ -35,6 +36,7 @@ class Place:
     complete: bool
     seconds_each: float | None = None
     not_done: int | None = None
+    again: bool = False
 
 
 class Desk(Protocol):

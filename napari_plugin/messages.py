@@ -16,6 +16,21 @@ TORCH_ABSENT = (
     "Segmenting and training need torch, which is not installed in napari's Python. "
     "Install it with: python -m pip install torch, and start napari again. Review works without it."
 )
+#: Remedies that name what is typed, as what is pressed.
+_IN_A_WINDOW = (
+    (
+        "Add --resume, or give another --out.",
+        "Tick “Go on with a run that was stopped”, or name another run folder.",
+    ),
+    ("Start it without --resume.", "Take away the tick at “Go on with a run that was stopped”."),
+)
+
+
+def in_a_window(text: str, press: str = "Try again") -> str:
+    """What the command line says, for somebody who has buttons and no command."""
+    for said, here in (("Run the command again", press), *_IN_A_WINDOW):
+        text = text.replace(said, here)
+    return text
 
 
 def explain(error: BaseException) -> str:
@@ -23,7 +38,7 @@ def explain(error: BaseException) -> str:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").split(".")[0] == "torch":
         return TORCH_ABSENT
     if isinstance(error, OrganosegError):
-        text = str(error)
+        text = in_a_window(str(error))
         return text[:1].upper() + text[1:]
     if isinstance(error, MemoryError):
         return (
@@ -55,17 +70,19 @@ def fault(error: BaseException) -> None:
 
 
 def told(slot: Slot) -> Slot:
-    """A slot whose foreseen errors are told to the user: in napari's corner, and in the widget, where they stay."""
+    """A slot whose foreseen errors are told to the user: in the widget, where they stay (`show_fault`); where it has no
+    place for them, in napari's corner."""
 
     @functools.wraps(slot)
     def wrapped(*args: Any, **kwargs: Any) -> Any:
         try:
             return slot(*args, **kwargs)
         except (OrganosegError, ImportError, MemoryError) as error:
-            fault(error)
             show = getattr(args[0], "show_fault", None) if args else None
             if show is not None:
                 show(explain(error))
+            else:
+                fault(error)
             return None
 
     return wrapped  # type: ignore[return-value]

@@ -35,7 +35,7 @@ def describe(folder: Path) -> KnownModel:
         raise DataError(
             "There is no model in this folder (model.yaml is missing)",
             where=folder,
-            remedy="Choose the folder `model` of a finished training run",
+            remedy="Choose the folder “model” of a finished training run",
         )
     try:
         said = yaml.safe_load(path.read_text(encoding="utf-8"))

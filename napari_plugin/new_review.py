@@ -36,7 +36,7 @@ class NewReview(QDialog):
         self.labels = LayerChoice(viewer, "labels")
         self.labels.insertItem(0, "none: outline everything by hand", None)
         self.images = _line("folder of images, or an archive (.zarr)")
-        self.predictions = _line("results of `organoseg predict` (optional)")
+        self.predictions = _line("results of organoseg predict (optional)")
         self.second = _line("results of another model (optional)")
         self.folder = _line("a new folder, for the review")
         self.tabs = QTabWidget()

@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qtpy.QtGui import QKeySequence
-from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QVBoxLayout, QWidget
+from qtpy.QtWidgets import QFileDialog, QOpenGLWidget, QSizePolicy, QVBoxLayout, QWidget
 
 from organoseg.core import DataError, OrganosegError
 
 from . import messages, settings
 from .actions import ACTIONS, ALSO
-from .desk import Desk, Item
+from .desk import Desk, Item, Place
+from .folder_question import ask_for_folder
 from .review_actions import ReviewActions
 from .review_layers import Canvas
 from .review_panel import Panel
@@ -24,20 +25,28 @@ if TYPE_CHECKING:
 
 _CLOSED = (
     "New… begins a review: of the open image and its organoids, of a folder, an archive, or the results of "
-    "`organoseg predict`. Open… goes on with one. Your images are never changed."
+    "organoseg predict. Open… goes on with one. Your images are never changed."
 )
 _JUDGE = (
     "Is the yellow organoid, number {number}, outlined well?\n"
-    "{accept} yes · {reject} no organoid at all · "
+    "{accept} yes · {reject} no organoid at all · {delete} there twice · "
     "or mend it first (2 paint, 1 erase, hold Space to move), then {accept}."
 )
 _DONE = (
     "Nothing is waiting in this image. Draw what was missed ({draw}); when every organoid has its outline, "
     "press {complete} (image done)."
 )
+_AGAIN = ("1 was skipped: back to it.", "{count} were skipped: back to them.")
+_LEFT = (
+    "1 organoid of this image is still open: {previous} goes back to it, {complete} twice accepts it, "
+    "{next} leaves it for later.",
+    "{count} organoids of this image are still open: {previous} goes back, {complete} twice accepts them, "
+    "{next} leaves them for later.",
+)
 _IMAGE_DONE = (
     "This image is done. {next} goes on to the next one that is waiting; {complete} opens it again."
 )
+_LAST_DONE = "This image is done, the last of the queue. {count} before it {are} not: “◀ image” goes back to them."
 _ALL_DONE = (
     "Every image is done. Press “Use for training…”, then Layers > Annotate > Train a model.\n"
     "To change something here, press {complete} again."
@@ -66,6 +75,8 @@ class ReviewWidget(QWidget):
         self.panel.picked.connect(self.do.go_to)
         self.panel.image_step.connect(self.do.open_image)
         self.panel.rebound.connect(self.bind_keys)
+        # Or napari gives the room under the table to nobody.
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         whole = QVBoxLayout(self)
         whole.setContentsMargins(4, 4, 4, 4)
         whole.addWidget(self.panel)
@@ -97,7 +108,7 @@ class ReviewWidget(QWidget):
             self.panel.find.setVisible(True)  # the image is not where it was, or not what it was
             raise
         if desk.notice:
-            messages.warn(desk.notice)
+            self.say(desk.notice, more=True)
 
     def ask_for_images(self) -> None:
         """Let the user say where the images are now."""
@@ -115,7 +126,8 @@ class ReviewWidget(QWidget):
         missing = Project.open(self._moved).find_images(folder)
         self.open(self._moved)
         if missing:
-            messages.warn(f"{len(missing)} images are still missing, {missing[0].name} for one.")
+            many = "1 image is" if len(missing) == 1 else f"{len(missing)} images are"
+            self.say(f"{many} still missing, {missing[0].name} for one.", more=True)
 
     @messages.told
     def ask_for_new(self) -> None:
@@ -132,10 +144,11 @@ class ReviewWidget(QWidget):
         self._beside(work, self._begun)
 
     def _begun(self, begun: Any) -> None:
+        self.open(begun.project.folder)
         if begun.left_out:
             shown = "; ".join(f"{name}: {why}" for name, why in begun.left_out[:3])
-            messages.warn(f"{len(begun.left_out)} files are left out: {shown}")
-        self.open(begun.project.folder)
+            many = "1 file is" if len(begun.left_out) == 1 else f"{len(begun.left_out)} files are"
+            self.say(f"{many} left out: {shown}", more=True)
 
     def _beside(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Do long work in a thread; the window stays free."""
@@ -147,8 +160,7 @@ class ReviewWidget(QWidget):
 
         def failed(error: BaseException) -> None:
             self.worker = None
-            self.say(messages.explain(error))
-            messages.fault(error)
+            self.show_fault(messages.explain(error))
 
         worker = create_worker(work, _start_thread=False, _ignore_errors=True)
         worker.returned.connect(over)
@@ -200,7 +212,7 @@ class ReviewWidget(QWidget):
                 desk.replace(self.canvas.number, mask)
         except OrganosegError as error:
             self.refresh(force=True)  # what cannot be kept must not look as if it were
-            messages.fault(error)
+            self.show_fault(messages.explain(error))
             return
         self.view.painted(desk, self.canvas.number)
         self._tell(desk)
@@ -219,10 +231,16 @@ class ReviewWidget(QWidget):
 
     def _hint(self, item: Item | None) -> None:
         desk = self.do.ready()
+        place = desk.place()
+        left = place.organoids - place.judged
         if item is not None:
             self.say(_JUDGE.replace("{number}", str(item.number)))
-        elif desk.place().complete:
-            self.say(_ALL_DONE if desk.place().not_done == 0 else _IMAGE_DONE)
+            if place.again and item.state == "open":
+                self.say(f"{_counted(_AGAIN, left)}\n{self.panel.hint.text()}")
+        elif place.complete:
+            self.say(_after_done(place))
+        elif left:
+            self.say(_counted(_LEFT, left))
         else:
             self.say(_DONE)
 
@@ -230,6 +248,7 @@ class ReviewWidget(QWidget):
         for name, key in settings.keys().items():
             text = text.replace("{" + name + "}", key)
         self.panel.hint.setText(f"{text}\n{self.panel.hint.text()}" if more else text)
+        self.panel.mark_fault(False)
 
     # -- keys, export, end ------------------------------------------------------------------------
 
@@ -249,11 +268,25 @@ class ReviewWidget(QWidget):
                 return
         super().keyPressEvent(event)
 
+    @messages.told
     def ask_for_export(self) -> None:
         """Let the user choose the data set that the corrections go to."""
-        folder = QFileDialog.getExistingDirectory(self, "The data set that the corrections go to")
-        if folder:
-            self.export(Path(folder))
+        self.do.ready()
+        folder = ask_for_folder(
+            "Use for training",
+            "The data set that the corrections go to: a new folder, or one that has some already.",
+            self._data_set(),
+            self,
+        )
+        if folder is not None:
+            self.export(folder)
+
+    def _data_set(self) -> Path:
+        """Where corrections went last, else a new name beside the review."""
+        last = settings.recall("last_export", "")
+        if last and Path(last).is_dir():
+            return Path(last)
+        return (self._moved.parent if self._moved is not None else Path.cwd()) / "dataset"
 
     @messages.told
     def export(self, folder: Path) -> None:
@@ -270,8 +303,24 @@ class ReviewWidget(QWidget):
     def show_fault(self, text: str) -> None:
         """Keep what went wrong before the user's eyes."""
         self.say(text)
+        self.panel.mark_fault(True)
 
     def closeEvent(self, event: Any) -> None:
         """Let go of the review; everything is on disk already."""
         self.use_nothing()
         super().closeEvent(event)
+
+
+def _after_done(place: Place) -> str:
+    """What to do in an image that is done."""
+    if place.not_done == 0:
+        return _ALL_DONE
+    if place.not_done is None or place.image < place.images:
+        return _IMAGE_DONE
+    are = "is" if place.not_done == 1 else "are"
+    return _LAST_DONE.replace("{count}", str(place.not_done)).replace("{are}", are)
+
+
+def _counted(words: tuple[str, str], count: int) -> str:
+    """The words for one, or for so many."""
+    return words[count > 1].replace("{count}", str(count))

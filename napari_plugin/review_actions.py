@@ -10,7 +10,7 @@ from organoseg.core import UsageError
 from . import messages
 from .cutting import split
 from .desk import Desk
-from .review_layers import EDIT, OUTLINES, Canvas
+from .review_layers import OUTLINES, Canvas
 from .review_view import View
 
 _DRAWING = (
@@ -93,7 +93,7 @@ class ReviewActions:
         if desk.read_only:
             raise UsageError(desk.read_only)
         self._screen.view.draw(desk)
-        self._screen.canvas.layer(EDIT).mode = "paint"
+        self._screen.canvas.begin_drawing()
         self._screen.say(_DRAWING)
 
     @messages.told

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from organoseg.core import Image, Mask
 
-from . import contours
+from . import contours, framing
 from .contours import Box, Outlined
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class Canvas:
     origin: tuple[int, int] = (0, 0)
     number: int | None = None
     _made: dict[str, Any] = field(default_factory=dict)
+    #: What the mouse did before a drawing was asked for; None while none was.
+    _before_drawing: Any = None
 
     def layer(self, name: str) -> Any:
         """One of our layers; None where the user has removed it."""
@@ -55,16 +57,27 @@ class Canvas:
     ) -> None:
         """Put another image under the outlines of ``organoids``; those of ``numbered`` get their number."""
         pixels = image.plane()
-        scale = image.pixel_size or (1.0, 1.0)
-        unit = "micrometer" if image.pixel_size else "pixel"
-        place = {"scale": scale, "units": (unit, unit)}
+        place = self._place_of(image)
         drawn = np.zeros(image.shape, np.uint8)
         contours.draw(drawn, organoids)
         self._image(pixels, place)
         self._outlines(drawn, place)
         self.number_all(numbered, place)
-        self._edit_layer(place)
-        self.viewer.reset_view()
+        self._stop_drawing(self._edit_layer(place))
+        self.look_at_all()
+
+    def _place_of(self, image: Image) -> dict[str, Any]:
+        """Scale and unit of our layers: µm where they are known, and where layers of others do not count in pixels,
+        with which napari can lay out no layer in µm (it warns, and draws each at a size of its own)."""
+        ours = self._made.values()
+        others = [layer for layer in self.viewer.layers if not any(layer == o for o in ours)]
+        in_pixels = any(str(unit) == "pixel" for layer in others for unit in layer.units[-2:])
+        if image.pixel_size is None:
+            return {"scale": (1.0, 1.0), "units": ("pixel", "pixel")}
+        y, x = image.pixel_size
+        if in_pixels:
+            return {"scale": (y / x, 1.0), "units": ("pixel", "pixel")}
+        return {"scale": (y, x), "units": ("micrometer", "micrometer")}
 
     def _image(self, pixels: NDArray[Any], place: dict[str, Any]) -> None:
         layer = self.layer(IMAGE)
@@ -194,6 +207,8 @@ class Canvas:
         scale = tuple(image.scale) if image is not None else (1.0, 1.0)
         units = image.units if image is not None else ("pixel", "pixel")
         layer = self._edit_layer({"scale": scale, "units": units})
+        if number != self.number:
+            self._stop_drawing(layer)
         mode = layer.mode
         layer.data = tile
         layer.translate = (y0 * scale[0], x0 * scale[1])
@@ -203,6 +218,17 @@ class Canvas:
         layer.mode = mode
         layer.selected_label = 1
         self.origin, self.number = (y0, x0), number
+
+    def begin_drawing(self) -> None:
+        """Give the mouse the brush until another organoid or image comes."""
+        layer = self.layer(EDIT)
+        if layer is not None:
+            self._before_drawing = self._before_drawing or layer.mode
+            layer.mode = "paint"
+
+    def _stop_drawing(self, layer: Any) -> None:
+        if self._before_drawing is not None:
+            layer.mode, self._before_drawing = self._before_drawing, None
 
     def refill(self, mask: Mask | None, shape: tuple[int, int]) -> None:
         """The same organoid, changed by something else than a stroke (undo, for instance)."""
@@ -240,18 +266,32 @@ class Canvas:
         layer = self.layer(IMAGE)
         if layer is None:
             return
-        step = np.asarray(layer.scale)[-2:]
-        y0, x0, y1, x1 = mask.box
-        size = max((y1 - y0) * step[0], (x1 - x0) * step[1])
+        step, camera = np.asarray(layer.scale)[-2:], self._camera()
+        y0, x0, y1, x1 = (float(v) for v in np.asarray(mask.box) * np.tile(step, 2))
+        # napari has the middle of the first pixel at 0, a frame its outer edge.
+        y, x = np.asarray(camera.center[-2:]) + step / 2
+        now = framing.Frame((float(y), float(x)), camera.zoom)
+        most = _MOST_ZOOM / float(step.min())
+        self._look(
+            framing.on((y0, x0, y1, x1), self._extent(layer), self._canvas_size(), now, most), step
+        )
+
+    def look_at_all(self) -> None:
+        """Bring the whole image into view, whatever other layers there are."""
+        layer = self.layer(IMAGE)
+        if layer is not None:
+            frame = framing.whole(self._extent(layer), self._canvas_size())
+            self._look(frame, np.asarray(layer.scale)[-2:])
+
+    def _look(self, frame: framing.Frame, step: NDArray[Any]) -> None:
         camera = self._camera()
-        window = np.asarray(self._canvas_size(), float)
-        on_screen = size * camera.zoom
-        if not 0.08 * window.min() < on_screen < 0.8 * window.min():
-            camera.zoom = min(0.25 * window.min() / size, _MOST_ZOOM / step.min())
-        centre = np.array([(y0 + y1) / 2 * step[0], (x0 + x1) / 2 * step[1]])
-        away = np.abs(centre - np.asarray(camera.center[-2:])) * camera.zoom
-        if (away + on_screen / 2 > 0.45 * window).any():
-            camera.center = (*camera.center[:-2], *centre)
+        camera.zoom = frame.zoom
+        y, x = (float(v) for v in np.asarray(frame.centre) - step / 2)
+        camera.center = (*camera.center[:-2], y, x)
+
+    def _extent(self, layer: Any) -> tuple[float, float]:
+        height, width = (float(v) for v in np.asarray(layer.data.shape[:2]) * layer.scale[-2:])
+        return height, width
 
     def _camera(self) -> Any:
         scene = getattr(self.viewer, "scene", None)  # napari 0.9

@@ -27,6 +27,7 @@ from .desk import Item, Place
 from .widgets import Bar, button, note
 
 _COLUMNS = ("no.", "state", "score", "why now")
+_WHY = _COLUMNS.index("why now")
 _GROUPS = ("judge", "change", "look", "image")
 
 
@@ -69,6 +70,8 @@ class QueueModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.DisplayRole:
             words = (str(item.number), item.state, f"{item.score:.2f}", item.why)
             return words[index.column()]
+        if role == Qt.ItemDataRole.ToolTipRole and index.column() == _WHY:
+            return item.why
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
             return QColor(COLOURS[CODES.get(item.state, 1)])
         return None
@@ -95,7 +98,8 @@ class Panel(QWidget):
         self.where = note()
         self.progress = Bar()
         self.hint = note()
-        self.hint.setStyleSheet("font-size: 11pt; padding: 6px; border: 1px solid palette(mid);")
+        self._faulty: bool | None = None
+        self.mark_fault(False)
         self.buttons = {a.name: button(a.title, slots[a.name], a.tip) for a in ACTIONS}
         self.back = button("◀ image", lambda: self.image_step.emit(-1), "The image before")
         self.forth = button("image ▶", lambda: self.image_step.emit(1), "The image after")
@@ -134,6 +138,14 @@ class Panel(QWidget):
         whole.addWidget(self.export)
         whole.addWidget(self.table, 1)
         whole.addWidget(self._key_table())
+
+    def mark_fault(self, wrong: bool) -> None:
+        """Frame what is said so that it is seen where something went wrong."""
+        if wrong == self._faulty:
+            return  # a style that is set anew lays out the whole panel
+        self._faulty = wrong
+        border = "2px solid #e69f00" if wrong else "1px solid palette(mid)"
+        self.hint.setStyleSheet(f"font-size: 11pt; padding: 6px; border: {border};")
 
     def _key_table(self) -> QWidget:
         """All keys, each of which can be changed."""
@@ -195,6 +207,7 @@ class Panel(QWidget):
         self.progress.tell(place.judged, place.organoids, judged + each)
         rows = list(items.values())
         self.queue.fill(rows)
+        self.table.setColumnHidden(_WHY, not any(item.why for item in rows))
         for row, item in enumerate(rows):
             if item.number == current:
                 self.table.selectRow(row)

@@ -53,7 +53,7 @@ class View:
         if mask is not None and fresh:
             self.canvas.look_at(mask)
         elif mask is None:
-            self.canvas.viewer.reset_view()  # is there one that was missed, anywhere?
+            self.canvas.look_at_all()  # is there one that was missed, anywhere?
 
     def painted(self, desk: Desk, number: int) -> None:
         """A stroke was kept: the layer shows it already."""

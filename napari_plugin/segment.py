@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 _NO_IMAGE = "1. Open an image: drag a file into the window, or File > Open Sample > organoseg."
 _NO_MODEL = (
-    "2. Add a model: the folder `model` of a training run. Have none yet? Label a few images in "
+    "2. Add a model: the folder “model” of a training run. Have none yet? Label a few images in "
     "Layers > Annotate > Review organoids, then Layers > Annotate > Train a model."
 )
 _READY = "Press Segment. Afterwards: Layers > Annotate > Review organoids."
@@ -45,7 +45,7 @@ class SegmentWidget(QWidget):
         self._loaded = Loaded()
         self.image = LayerChoice(napari_viewer, "image")
         self.model = ModelChoice()
-        self.add = button("Add model…", self.ask_for_model, "The folder `model` of a training run.")
+        self.add = button("Add model…", self.ask_for_model, "The folder “model” of a training run.")
         self.threshold = QDoubleSpinBox()
         self.threshold.setRange(0.0, 0.99)
         self.threshold.setSingleStep(0.05)
@@ -86,7 +86,7 @@ class SegmentWidget(QWidget):
 
     def ask_for_model(self) -> None:
         """Let the user choose a model folder."""
-        folder = QFileDialog.getExistingDirectory(self, "The folder `model` of a training run")
+        folder = QFileDialog.getExistingDirectory(self, "The folder “model” of a training run")
         if folder:
             self.add_model(Path(folder))
 
@@ -169,7 +169,6 @@ class SegmentWidget(QWidget):
     def _show(self, layer: Any, outcome: Outcome) -> None:
         if outcome.error is not None:
             self._finish(messages.explain(outcome.error))
-            messages.fault(outcome.error)
             return
         count = sum(len(part) for part in outcome.found)
         # napari has no scale for the colour axis of a photograph.
@@ -192,8 +191,6 @@ class SegmentWidget(QWidget):
         if not count:
             text += " Is this the kind of image that the model learnt from? Try a lower score."
         self._finish("\n".join([text, *outcome.remarks, _NEXT]))
-        for remark in outcome.remarks:
-            messages.warn(remark)
 
     def _finish(self, text: str) -> None:
         self.worker = None

@@ -12,6 +12,12 @@ from .desk import Item, Place
 
 _STATES = {"unseen": "open", "accepted": "accepted", "rejected": "rejected"}
 _WORDS = {"set_class": "the class", "draw": "a drawing", "replace": "a stroke"}
+#: Why an organoid is looked at of which the queue says nothing: its image comes in turn, or was drawn.
+_WHY = ("nothing odd: its image's turn", "image drawn at random")
+_SURE = (
+    "Press the key again to accept it as it is drawn, or judge it first",
+    "Press the key again to accept them all as they are drawn, or judge them first",
+)
 
 
 class SessionDesk:
@@ -42,7 +48,9 @@ class SessionDesk:
         turn = self.session.project.turn(place.image)
         first = [n for n in turn.organoids if n in state.organoids]
         rest = sorted(state.organoids.keys() - set(first))
-        return {n: self._item(state.organoids[n], turn.reasons.get(n, "")) for n in (*first, *rest)}
+        usual = _WHY[turn.random]
+        queued = {n: self._item(state.organoids[n], turn.reasons.get(n, usual)) for n in first}
+        return queued | {n: self._item(state.organoids[n], "") for n in rest}
 
     def _item(self, organoid: Organoid, why: str) -> Item:
         known = self._known.get(organoid.id)
@@ -76,6 +84,7 @@ class SessionDesk:
             complete=state.complete,
             seconds_each=all_.seconds_each,
             not_done=all_.images - all_.images_complete,
+            again=session.again,
         )
 
     def classes(self) -> dict[int, str]:
@@ -87,9 +96,11 @@ class SessionDesk:
     def next(self) -> None:
         """The next undecided one, in this image or a later one."""
         if self.session.next() is None:
+            left = self.place().not_done
+            words = f"; {left} {'image is' if left == 1 else 'images are'} not done" if left else ""
             raise UsageError(
-                "This is the end of the queue",
-                remedy="Go back with the button “image before”, or use the corrections for training",
+                f"This is the end of the queue{words}",
+                remedy="Go back with the button “◀ image”, or use the corrections for training",
             )
 
     def previous(self) -> None:
@@ -162,10 +173,7 @@ class SessionDesk:
         sure = self._asked == (key, state.version)
         if state.unseen and not sure:
             self._asked = key, state.version
-            raise UsageError(
-                f"{len(state.unseen)} organoids of this image are not judged",
-                remedy="Press the key again to accept them all as they are drawn, or judge them first",
-            )
+            raise UsageError(_unjudged(len(state.unseen)), remedy=_SURE[len(state.unseen) > 1])
         self.session.complete(accept_rest=sure)
         self.session.next_image()
 
@@ -189,11 +197,11 @@ class SessionDesk:
 
         report = export_project(self.session.project.folder, dataset)
         words = [
-            f"{len(names)} images {word}"
+            f"{len(names)} {'image' if len(names) == 1 else 'images'} {word}"
             for names, word in (
                 (report.added, "added"),
                 (report.updated, "brought up to date"),
-                (report.unchanged, "were there already"),
+                (report.unchanged, "there already"),
                 (report.refused, "refused"),
             )
             if names
@@ -204,6 +212,11 @@ class SessionDesk:
     def close(self) -> None:
         """Let go of the project."""
         self.session.close()
+
+
+def _unjudged(count: int) -> str:
+    many = "1 organoid" if count == 1 else f"{count} organoids"
+    return f"{many} of this image {'is' if count == 1 else 'are'} not judged"
 
 
 def _state(organoid: Organoid) -> str:

@@ -294,11 +294,12 @@ def _with(field: QLineEdit, more: QWidget) -> QHBoxLayout:
 
 
 def _words(now: jobs.Progress, job: jobs.Job) -> str:
+    said = messages.in_a_window(now.words, "Press Train again")
     left = f", {now.left} left" if now.left else ""
     return {
         "starting": "Starting: torch and the images are being loaded…",
         "running": f"{now.phase or 'training'}: step {now.step} of {now.steps}{left}. You may close napari.",
         "finished": f"Finished. The model is in {job.out / 'model'} and in the list of Layers > Segment.",
         "stopped": "Stopped, with a checkpoint. Tick “Go on with a run that was stopped” and press Train.",
-        "failed": f"Training has failed:\n{now.words}\nAll that it printed is in {job.log}.",
+        "failed": f"Training has failed:\n{said}\nAll that it printed is in {job.log}.",
     }[now.state]

@@ -93,6 +93,11 @@ class ReviewSession(Closing):
         return self._walk.place
 
     @property
+    def again(self) -> bool:
+        """Whether the organoid under review was passed over before, and the way has gone round to it."""
+        return self._walk.again
+
+    @property
     def history(self) -> History:
         """Every line of the journal so far."""
         return self._ledger.history
@@ -136,7 +141,8 @@ class ReviewSession(Closing):
     def next(self) -> Place | None:
         """The next undecided organoid of this image; after the last the image itself; then the next image.
 
-        Organoids that were passed over are not offered again, but `previous` and `go` reach them. None at the end.
+        Organoids that were passed over come again after the last (see `again`), until a round in which nothing is
+        decided; `previous` and `go` reach them at any time. None at the end.
         """
         return self._reached(self._walk.next())
 

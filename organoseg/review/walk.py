@@ -17,12 +17,16 @@ class Place:
 
 
 class Walk:
-    """A way through the project's queue. What is passed over is not offered again, but can be gone back to."""
+    """A way through the project's queue. What is passed over in an image waits: the way goes round after the last."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger, self._project = ledger, ledger.project
         #: Position of `place` in its image's queue: -1 before it, its length behind it.
         self._at = -1
+        #: Whether nothing was under review when the present place was reached, and nothing was done there since.
+        self._at_image = False
+        #: How many were undecided when the way last went round in this image; None in the first round.
+        self._left: int | None = None
         self.place = Place(self._project.pictures[0].key)
         self._arrive(self._first_place())
 
@@ -35,17 +39,34 @@ class Walk:
             actions.organoid_of(state, organoid)
         return self._arrive(Place(image, organoid))
 
+    @property
+    def again(self) -> bool:
+        """Whether the way has gone round in this image, back to what was passed over."""
+        return self._left is not None and self.place.organoid is not None
+
     def next(self) -> Place | None:
-        """The next undecided organoid of this image; after the last the image itself; then the next image."""
+        """The next undecided organoid of this image, those that were passed over last; then the image itself; then the
+        next image. A round in which nothing is decided is the last one: nobody is held in an image."""
         here, state = self.place.image, self._ledger.state(self.place.image)
         queue = self._queue(here)
-        for at in range(self._at + 1, 0 if state.complete else len(queue)):
-            organoid = state.organoids.get(queue[at])
-            if organoid is not None and organoid.status == "unseen":
-                return self._arrive(Place(here, organoid.id))
-        if self._at < len(queue) and not state.complete:
-            return self._arrive(Place(here))
+        if not state.complete and not self._at_image:
+            waiting = [n for n in queue[self._start(queue) :] if n in state.unseen]
+            return self._arrive(Place(here, waiting[0] if waiting else self._round(queue)))
         return self.next_image()
+
+    def _start(self, queue: tuple[int, ...]) -> int:
+        """Where in the queue to look on. One that was drawn or made meanwhile leads back to the one it interrupted."""
+        at = max(self._at, 0)
+        return at + 1 if at < len(queue) and queue[at] == self.place.organoid else at
+
+    def _round(self, queue: tuple[int, ...]) -> int | None:
+        """The first organoid of another round; None where there is none, or the round before has changed nothing."""
+        unseen = self._ledger.state(self.place.image).unseen
+        waiting = [n for n in queue if n in unseen]
+        if waiting in ([], [self.place.organoid]) or len(waiting) == self._left:
+            return None
+        self._left = len(waiting)
+        return waiting[0]
 
     def previous(self) -> Place | None:
         """The organoid before this one in the order, decided or not, then the image before; None at the start."""
@@ -85,16 +106,19 @@ class Walk:
     def be_at(self, place: Place) -> None:
         """Be there; the position in the queue stays where it is for an organoid that is not in it."""
         queue = self._queue(place.image)
+        if place.image != self.place.image:
+            self._left = None
         if place.organoid in queue:
             self._at = queue.index(place.organoid)
         elif place.image != self.place.image:
             self._at = -1
+        self._at_image = False
         self.place = place
 
     def _arrive(self, place: Place) -> Place:
         self.be_at(place)
         if place.organoid is None:
-            self._at = len(self._queue(place.image))
+            self._at, self._at_image = len(self._queue(place.image)), True
         return place
 
     def _queue(self, image: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """The whole loop in a real window: sample, segment, review, export, train. With pictures, where they are asked for.
 
-``ORGANOSEG_SCREENSHOTS=docs/images`` makes the pictures of docs/napari.md anew.
+``ORGANOSEG_SCREENSHOTS=docs/images`` makes pictures of docs/napari.md anew, `review_pictures` the others.
 """
 
 from __future__ import annotations
@@ -138,7 +138,6 @@ def test_the_whole_loop(
     first = desk.current()
     assert first is not None
     assert review.canvas.number == first
-    user.picture("3_review")
 
     # Accept, reject, take back.
     user.press("A")
@@ -158,7 +157,6 @@ def test_the_whole_loop(
     user.stroke(review, y0, (x0 + x1) / 2, size=12)
     assert len(lines(folder / "review")) == before + 1
     assert desk.organoids()[second].mask.area > mask.area
-    user.picture("4_paint")
 
     # Two that were taken for one are split; merged again by pointing; split for good.
     both = next(n for n, item in desk.organoids().items() if abs(item.score - 0.6) < 0.01)
@@ -179,7 +177,6 @@ def test_the_whole_loop(
     user.press("D")
     user.stroke(review, 12, 12, size=16)
     assert desk.organoids()[desk.current()].state == "drawn"
-    user.picture("6_draw")
 
     # Everything judged, every image done.
     for number in range(4):
@@ -188,7 +185,6 @@ def test_the_whole_loop(
         if desk.place().image == number + 1 and not desk.place().complete:
             user.press("W")  # a second time: all that is left is right
     assert desk.session.progress().images_complete == 4
-    user.picture("7_done")
     assert sums == {p: hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
     # 3. Into a data set, and a short training.

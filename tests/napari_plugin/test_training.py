@@ -244,3 +244,47 @@ def test_a_round_is_judged_on_the_held_out_images(
         rounds.held_out(run)
     assert rounds.is_measured(run) is False
     assert rounds.is_measured(tmp_path / "not yet") is None
+
+
+def test_a_training_from_an_exported_folder_begins_without_a_download(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("torch", reason="torch is not installed")
+    from organoseg.review import ReviewSession, export_project
+    from tests.review.small import make_project
+
+    project = make_project(tmp_path, 3)
+    with ReviewSession.open(project) as session:
+        for picture in project.pictures:
+            session.go(picture.key)
+            session.complete(accept_rest=True)
+    export_project(project.folder, tmp_path / "dataset")
+    (tmp_path / "cache").mkdir()
+    monkeypatch.setenv("ORGANOSEG_OFFLINE", "1")
+    monkeypatch.setenv("ORGANOSEG_CACHE", str(tmp_path / "cache"))
+    out = tmp_path / "run"
+    quick = ["training.steps=1", "training.batch=1", "training.augmentation.crop=64"]
+    quick += ["training.device=cpu", "training.threads=1"]
+    job = jobs.start(recipes.recipe_for(tmp_path / "dataset", out), out, quick)
+    jobs._CHILDREN[job.pid].wait(timeout=240)
+    now = jobs.Watch(job).look()
+    assert now.state == "finished", job.log.read_text()
+    assert (out / "model" / "model.yaml").is_file()
+    assert not any((tmp_path / "cache").iterdir())
+
+
+def test_what_a_command_would_say_names_what_to_press() -> None:
+    from organoseg_napari import messages
+
+    failed = DataError(
+        "download failed: timed out", remedy="Run the command again to resume. Or do it by hand."
+    )
+    told = messages.explain(failed)
+    assert "command" not in told
+    assert "Try again to resume." in told
+    assert "Press Train again to resume." in messages.in_a_window(
+        "Run the command again to resume.", "Press Train again"
+    )
+    known = messages.explain(UsageError("taken", remedy="Add --resume, or give another --out."))
+    assert "--" not in known
+    assert "Go on with a run that was stopped" in known

@@ -22,6 +22,7 @@ def project(tmp_path: Path) -> Project:
 def test_the_walk_visits_every_organoid_then_the_image_then_the_next(project: Project) -> None:
     with ReviewSession.open(project, "anna") as session:
         seen: list[Place] = [session.place]
+        session.accept()
         while (place := session.next()) is not None:
             seen.append(place)
             if place.organoid is not None:
@@ -46,6 +47,9 @@ def test_next_goes_on_behind_what_was_drawn_deleted_or_split(project: Project) -
         queue = project.turn(session.place.image).organoids
         drawn = session.draw(square(50, 50, 5))
         assert session.place.organoid == drawn.selected == max(queue) + 1
+        back = session.next()
+        assert back == Place(session.place.image, queue[0]), "to the one that was interrupted"
+        session.accept()
         assert session.next() == Place(session.place.image, queue[1])
         session.delete()
         assert session.next() == Place(session.place.image, queue[2])
@@ -54,6 +58,62 @@ def test_next_goes_on_behind_what_was_drawn_deleted_or_split(project: Project) -
             [Mask(mask.y, mask.x, mask.bits[:6]), Mask(mask.y + 6, mask.x, mask.bits[6:])]
         )
         assert session.next() == Place(session.place.image, queue[3])
+
+
+def test_what_was_passed_over_waits_and_comes_again_after_the_last(project: Project) -> None:
+    with ReviewSession.open(project) as session:
+        image = session.place.image
+        first, second, third, fourth = project.turn(image).organoids
+        assert session.next() == Place(image, second)
+        session.accept()
+        assert session.next() == Place(image, third)
+        assert session.next() == Place(image, fourth)
+        assert not session.again
+        session.accept()
+        assert session.next() == Place(image, first), "round to the first that was passed over"
+        assert session.again
+        session.reject()
+        assert session.next() == Place(image, third)
+        assert session.next() == Place(image), "the only one left was passed over just now"
+        assert session.state().unseen == (third,)
+        assert not session.again
+        session.go(image, third)
+        session.accept()
+        assert session.next() == Place(image)
+        after = session.next()
+        assert after is not None
+        assert after.image == project.pictures[1].key
+
+
+def test_a_round_without_a_decision_is_the_last_one_so_that_nobody_is_held(
+    project: Project,
+) -> None:
+    with ReviewSession.open(project) as session:
+        image = session.place.image
+        queue = project.turn(image).organoids
+        seen = [session.place]
+        while (place := session.next()) is not None and place.image == image:
+            seen.append(place)
+        assert seen == [Place(image, n) for n in (*queue, *queue, None)]
+        assert session.go(image) == Place(image, queue[0]), "and they are open still"
+
+
+def test_what_was_drawn_at_the_end_of_an_image_leaves_the_reviewer_there(
+    project: Project,
+) -> None:
+    with ReviewSession.open(project) as session:
+        image = session.place.image
+        for _ in project.turn(image).organoids:
+            session.accept()
+            session.next()
+        for _ in range(2):
+            assert session.place == Place(image)
+            session.draw(square(50, 50, 5))
+            session.accept()
+            assert session.next() == Place(image), "there may be more that were missed"
+        session.draw(square(40, 50, 5))
+        session.delete()
+        assert session.next() == Place(image)
 
 
 def test_each_action_says_what_to_draw_anew_and_is_on_disk_when_it_returns(
