@@ -158,4 +158,6 @@ def run(args: argparse.Namespace) -> int:
         crew=crew_of(args),
         tell=progress.silent if quiet else tells.get(args.progress),
     )
+    if args.progress == "auto" and not quiet:
+        print(outcome.sentence())
     return 1 if outcome.failures else 0
