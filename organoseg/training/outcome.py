@@ -102,7 +102,9 @@ class _Looks:
     def __init__(self, loop: Loop, held_out: bool, looks: int) -> None:
         self._loop, self._looks, self._number = loop, looks, 0
         which = "validation" if held_out else "labelled"
-        self._what = f"looking at the {which} images to choose the score from which organoids are reported"
+        self._what = (
+            f"looking at the {which} images to choose the score from which organoids are reported"
+        )
 
     def next(self, images: int, thorough: bool = False) -> Callable[[int, int], None]:
         """Begin one at so many images; what is returned takes how far it is."""

@@ -149,7 +149,10 @@ def test_a_guided_run_says_how_often_the_archive_is_still_labelled(
 @pytest.mark.parametrize(
     ("student", "says"),
     [
-        (0.705, "0.057 behind, within the 0.25 that is allowed to a student whose training is not over"),
+        (
+            0.705,
+            "0.057 behind, within the 0.25 that is allowed to a student whose training is not over",
+        ),
         (0.780, "of the teacher 0.762 on validation: the student takes over"),
         (0.400, "more than 0.25 behind, the teacher stays"),
     ],
