@@ -78,7 +78,8 @@ def add_examples(parser: argparse.ArgumentParser) -> None:
                 begin = f"{name} {GROUPS[name]}"
                 group: argparse.ArgumentParser = action.choices[name]
                 example = EXAMPLES[begin].splitlines()[0]
-                group.epilog = f"example:\n  {example}\n\n`organoseg {begin} --help` explains an action, with all its options."
+                hint = f"`organoseg {begin} --help` explains an action, with all its options."
+                group.epilog = f"example:\n  {example}\n\n{hint}"
                 group.formatter_class = HelpFormatter
     for name, verb in walk(parser):
         if name in EXAMPLES:

@@ -22,6 +22,7 @@ from organoseg.inference.folder import Outcome, predict_folder
 from organoseg.inference.image import CappedResultWarning
 from organoseg.inference.progress import silent
 from organoseg.inference.settings import PredictSettings
+from organoseg.inference.tidy import tidied
 from organoseg.io import read_instances
 from organoseg.models.folder import save_model
 from organoseg.models.registry import build_engine
@@ -360,3 +361,19 @@ def test_a_path_that_is_not_there_is_said_before_a_network_is_loaded(
     said = capsys.readouterr().err
     assert str(missing) in said
     assert "starter" not in said
+
+
+def test_masks_come_without_strays_and_holes_unless_raw_ones_are_asked_for(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    single = images / "single.png"
+    raw = load_model(model, raw_masks=True).predict(single)
+    clean = load_model(model).predict(single)
+    assert any(tidied(mask) is not mask for mask in raw), "this network draws no stray pixel"
+    assert all(tidied(mask) is mask for mask in clean)
+    out = tmp_path / "out"
+    assert main(["predict", str(single), "--model", str(model), "--out", str(out),
+                 "--write", "json", "--raw-masks"]) == 0  # fmt: skip
+    assert read_instances(out / "instances.json")["single.png"].areas.tolist() == raw.areas.tolist()
+    with pytest.raises(UsageError, match="raw_masks"):
+        run([single], model, out)
