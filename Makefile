@@ -7,6 +7,7 @@ PYTHON ?= $(firstword $(foreach p,$(PYTHONS),$(shell $p -c '$(NEW_ENOUGH)' 2>/de
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.organoseg-installed
+BARE := $(VENV)/.organoseg-bare
 WINDOW := $(VENV)/.organoseg-window
 EXTRAS ?= dev
 TESTS ?= tests
@@ -25,17 +26,28 @@ help:
 
 setup: $(STAMP)
 
-# The pins keep pip off the newest torch, which is several GB with its CUDA libraries.
-$(STAMP): pyproject.toml constraints.txt
+# An environment; what is installed into it follows.
+define make_venv
 	@test -n "$(PYTHON)" && $(PYTHON) -c '$(NEW_ENOUGH)' || \
 		{ echo "organoseg needs Python 3.11 or newer; name one: make PYTHON=python3.12 setup" >&2; exit 2; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 		{ echo "no virtual environment could be made; on Debian or Ubuntu: apt install python3-venv" >&2; \
 		rm -rf $(VENV); exit 2; }
+endef
+
+# The pins keep pip off the newest torch, which is several GB with its CUDA libraries.
+$(STAMP): pyproject.toml constraints.txt
+	$(make_venv)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS)]"
 	@touch $@
 
-# napari and Qt, for the tests of the plugin; `make demo` does without them.
+# What organoseg itself needs, and no tools of developers; they can be added to the same environment later.
+$(BARE): pyproject.toml constraints.txt
+	$(make_venv)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
+	@touch $@
+
+# napari and Qt, for the tests of the plugin.
 $(WINDOW): $(STAMP)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[$(EXTRAS),napari,window]"
 	@touch $@
@@ -57,7 +69,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 
 # --force makes an earlier demo anew; it clears nothing but what a demo leaves.
-demo: $(STAMP)
+demo: $(BARE)
 	$(BIN)/organoseg demo --out demo --force
 
 # Warnings are errors; the variable silences a word of its theme about a successor.

@@ -76,7 +76,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
-    """Lead links that leave docs/ to where the site has their targets."""
+    """Lead links that leave docs/ to where the site has their targets; what only tests read is not shown."""
+    markdown = re.sub(
+        r'^(```\w+) title="Not run in the tests: [^"\n]*"$', r"\1", markdown, flags=re.M
+    )
     up = "../" * page.file.src_uri.count("/")
     for pattern, target in MOVED:
         markdown = re.sub(rf"\]\({pattern}\)", rf"]({up}{target})", markdown)

@@ -18,7 +18,7 @@ LOW_DISK = 5 * 10**9
 FOR_DEVELOPERS = ("bench", "dev", "docs", "peers", "window")
 #: What a user misses who has not installed a part.
 PURPOSES = {
-    "cluster": "several processes and Dask clusters",
+    "cluster": "work on Dask clusters (--dask)",
     "czi": "Zeiss CZI files",
     "fast": "faster reading of zarr archives",
     "lif": "Leica LIF files",

@@ -20,7 +20,8 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="print the script that completes words in a shell",
         description="Print the script that lets a shell complete verbs, options and file names with the Tab key. "
         "Put it where the shell looks for such scripts (see the examples; for zsh, ~/.zfunc must be in $fpath), and "
-        "open a new shell. Make it again when organoseg is renewed.",
+        "open a new shell. A folder that is not there has to be made first, such as with "
+        "mkdir -p ~/.local/share/bash-completion/completions. Make it again when organoseg is renewed.",
         parents=[verbosity_options()],
     )
     parser.add_argument("shell", choices=SHELLS, help="the shell")

@@ -52,6 +52,15 @@ organoseg completion fish > ~/.config/fish/completions/organoseg.fish""",
 }  # fmt: skip
 
 
+#: Of verbs that only hold actions: where most people begin.
+GROUPS: dict[str, str] = {
+    "archive": "create",
+    "review": "open",
+    "data": "import",
+    "model": "info",
+}
+
+
 class HelpFormatter(argparse.HelpFormatter):
     """Wraps descriptions as argparse does, and leaves examples as they are written."""
 
@@ -62,7 +71,16 @@ class HelpFormatter(argparse.HelpFormatter):
 
 
 def add_examples(parser: argparse.ArgumentParser) -> None:
-    """Give every verb and action below `parser` its example."""
+    """Give every verb and action below `parser` its example, and verbs that hold actions a hint."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name in action.choices.keys() & GROUPS.keys():
+                begin = f"{name} {GROUPS[name]}"
+                group: argparse.ArgumentParser = action.choices[name]
+                example = EXAMPLES[begin].splitlines()[0]
+                hint = f"`organoseg {begin} --help` explains an action, with all its options."
+                group.epilog = f"example:\n  {example}\n\n{hint}"
+                group.formatter_class = HelpFormatter
     for name, verb in walk(parser):
         if name in EXAMPLES:
             lines = EXAMPLES[name].splitlines()

@@ -28,7 +28,9 @@ DESCRIPTION = """\
 Organoid instance segmentation from a few labelled images and a large unlabelled archive.
 """
 EPILOG = """\
-`organoseg VERB --help` explains a verb. Start with `organoseg demo`: it needs no data.
+`organoseg VERB --help` explains a verb. Start with `organoseg demo`: it needs no data. With what `organoseg completion
+bash` prints (also zsh, fish, powershell) the Tab key completes verbs and options; `organoseg completion --help` says
+where to put it.
 """
 
 

@@ -45,6 +45,12 @@ def add_parser(subparsers: Any) -> argparse.ArgumentParser:
         help="look at each image four times, turned and enlarged: finds and draws better, "
         "at about seven times the time",
     )
+    parser.add_argument(
+        "--raw-masks",
+        action="store_true",
+        help="leave masks as the network draws them (default: stray pieces below a tenth of an organoid's largest go, "
+        "and holes are filled)",
+    )
     _add_reading(parser)
     parser.add_argument(
         "--write",
@@ -143,6 +149,7 @@ def run(args: argparse.Namespace) -> int:
         settings=PredictSettings(
             score_threshold=args.score_threshold,
             thorough=args.thorough,
+            raw_masks=args.raw_masks,
             channel=args.channel,
             z=args.z,
             pixel_size=args.pixel_size,
@@ -158,4 +165,6 @@ def run(args: argparse.Namespace) -> int:
         crew=crew_of(args),
         tell=progress.silent if quiet else tells.get(args.progress),
     )
+    if args.progress == "auto" and not quiet:
+        print(outcome.sentence())
     return 1 if outcome.failures else 0

@@ -41,9 +41,18 @@ def run(args: argparse.Namespace) -> int:
     if args.device is not None:
         overrides.append(f"training.device={args.device}")
 
+    import os
+    from time import monotonic
+
     from organoseg.training.progress import automatic, silent
     from organoseg.training.run import train
 
-    reporter = silent if args.quiet > args.verbose else automatic()
-    train(args.recipe, args.out, overrides=overrides, resume=args.resume, reporter=reporter)
+    quiet, begun = args.quiet > args.verbose, monotonic()
+    reporter = silent if quiet else automatic()
+    result = train(
+        args.recipe, args.out, overrides=overrides, resume=args.resume, reporter=reporter
+    )
+    # Of several processes that torchrun started, the first speaks.
+    if not quiet and os.environ.get("RANK", "0") == "0":
+        print(result.sentence(monotonic() - begun))
     return 0

@@ -18,4 +18,9 @@ def judge(student: float, teacher: float, tolerance: float, measured_on: str) ->
     facts = f"AP of the student {student:.3f}, of the teacher {teacher:.3f} on {measured_on}"
     if student < teacher - tolerance:
         return Verdict(False, f"{facts}: more than {tolerance:.2f} behind, the teacher stays")
+    if student < teacher:
+        facts += (
+            f": {teacher - student:.3f} behind, within the {tolerance:.2f} that is allowed to a student whose training "
+            "is not over"
+        )
     return Verdict(True, f"{facts}: the student takes over")

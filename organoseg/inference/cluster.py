@@ -7,7 +7,6 @@ So nothing that is written depends on how many workers there are, and a worker t
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import threading
 import warnings
@@ -15,17 +14,18 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from organoseg.core import MissingPartError, RunError, UsageError, write_text
 from organoseg.core.files import remove_partial
+from organoseg.inference.processes import Processes
 
 Item = TypeVar("Item")
 Told = TypeVar("Told")
 Work = Callable[[Sequence[Item]], Told]
 Say = Callable[[str], None]
 
-#: Seconds within which a worker of our own has to be there, and a scheduler has to answer.
+#: Seconds within which a scheduler has to answer.
 PATIENCE = 120
 #: Items of one task: enough that loading a model does not count, few enough that a dead worker loses little.
 LARGEST = 32
@@ -89,7 +89,7 @@ def spread(
     Raises
     ------
     MissingPartError
-        Dask is not installed.
+        A cluster is asked for, and Dask is not installed.
     RunError
         The cluster cannot be reached or was lost, or a worker does not see ``out`` or has another organoseg.
         What was done until then is kept.
@@ -102,9 +102,8 @@ def spread(
         for batch in _batches(items, LARGEST):
             yield Turn(batch, work(batch))
         return
-    with _client(crew, say) as client, _token(out) as token:
-        checked = partial(_checked, work, token, _version(), Path.cwd())
-        yield from _Foreman(client, checked, say).all(items)
+    with _hands(crew, work, out, say) as hands:
+        yield from _Foreman(hands, say).all(items)
     # Workers that were killed leave what they had not finished writing.
     remove_partial(out)
 
@@ -116,19 +115,43 @@ _ONE_AT_A_TIME = threading.Lock()
 DIED = "the process that worked on it died, and once more when it had nothing else to do; perhaps memory is short"
 
 
+class _Hands(Protocol):
+    """Workers, wherever they are."""
+
+    @property
+    def workers(self) -> int:
+        """How many there are at the moment."""
+        ...
+
+    def round(
+        self, batches: Sequence[tuple[Any, ...]], suspects: list[Any]
+    ) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """Each batch with what the work returned; items at which workers died go to ``suspects`` instead."""
+        ...
+
+
+@contextlib.contextmanager
+def _hands(crew: Crew, work: Work[Any, Any], out: Path, say: Say | None) -> Iterator[_Hands]:
+    if crew.address is None:
+        with Processes(crew.jobs, partial(_heard, work, Path.cwd())) as processes:
+            yield processes
+        return
+    with _client(crew.address, say) as client, _token(out) as token:
+        yield _Dask(client, partial(_checked, work, token, _version(), Path.cwd()))
+
+
 class _Foreman:
     """Hands out batches, and finds the item that kills its workers.
 
-    Dask gives a task up when it was on several workers that died, be it the culprit or its neighbour. So the items of
-    such tasks are tried again at the end, each with nothing beside it: what kills its worker then is guilty.
+    A batch is suspect when workers died at it, be it the culprit or its neighbour. So the items of such batches are
+    tried again at the end, each with nothing beside it: what kills its worker then is guilty.
     """
 
-    def __init__(self, client: Any, work: Callable[[Sequence[Any]], Any], say: Say | None) -> None:
-        self._client, self._work, self._say = client, work, say
+    def __init__(self, hands: _Hands, say: Say | None) -> None:
+        self._hands, self._say = hands, say
 
     def all(self, items: Sequence[Any]) -> Iterator[Turn[Any, Any]]:
-        workers = max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
-        size = min(LARGEST, max(1, -(-len(items) // (workers * TURNS))))
+        size = min(LARGEST, max(1, -(-len(items) // (max(1, self._hands.workers) * TURNS))))
         suspects: list[Any] = []
         yield from self._round(list(_batches(items, size)), suspects)
         if suspects and self._say is not None:
@@ -149,21 +172,39 @@ class _Foreman:
     def _round(
         self, batches: Sequence[Sequence[Any]], suspects: list[Any]
     ) -> Iterator[Turn[Any, Any]]:
-        """Turns of these batches; items of those that Dask gives up go to ``suspects``."""
+        """Turns of these batches; items of those that killed workers go to ``suspects``."""
+        for batch, (told, heard) in self._hands.round([tuple(b) for b in batches], suspects):
+            for text in heard:
+                warnings.warn(text, stacklevel=5)
+            yield Turn(batch, told)
+
+
+class _Dask:
+    """The workers of a Dask cluster."""
+
+    def __init__(self, client: Any, work: Callable[[Sequence[Any]], Any]) -> None:
+        self._client, self._work = client, work
+
+    @property
+    def workers(self) -> int:
+        return len(self._client.scheduler_info(n_workers=-1)["workers"])
+
+    def round(
+        self, batches: Sequence[tuple[Any, ...]], suspects: list[Any]
+    ) -> Iterator[tuple[tuple[Any, ...], Any]]:
+        """As `_Hands` says; Dask gives a task up when it was on several workers that died."""
         from distributed import KilledWorker, as_completed
 
-        waiting = {self._submit(batch): tuple(batch) for batch in batches}
+        waiting = {self._submit(batch): batch for batch in batches}
         try:
             for future in as_completed(list(waiting)):
                 batch = waiting.pop(future)
                 try:
-                    told, heard = future.result()
+                    told = future.result()
                 except KilledWorker:
                     suspects += batch
                 else:
-                    for text in heard:
-                        warnings.warn(text, stacklevel=4)
-                    yield Turn(batch, told)
+                    yield batch, told
         except Exception as error:
             raise _in_words(error) from error
         finally:
@@ -193,6 +234,11 @@ def _checked(
             f"worker {get_worker().address} has organoseg {_version()}, here it is {version}",
             remedy="Install the same version everywhere.",
         )
+    return _heard(work, home, items)
+
+
+def _heard(work: Work[Item, Told], home: Path, items: Sequence[Item]) -> tuple[Told, list[str]]:
+    """The work, and what it warned of."""
     # Relative paths are meant from where the command was given; a worker without that folder needs none.
     with (
         _ONE_AT_A_TIME,
@@ -224,26 +270,21 @@ def _token(out: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _client(crew: Crew, say: Say | None) -> Iterator[Any]:
+def _client(address: str, say: Say | None) -> Iterator[Any]:
     try:
         import distributed
     except ImportError as error:
         raise MissingPartError(
-            "work in several processes needs Dask", remedy="pip install 'organoseg[cluster]'"
+            "work on a cluster needs Dask", remedy="pip install 'organoseg[cluster]'"
         ) from error
     with contextlib.ExitStack() as stack:
         try:
-            if crew.address is None:
-                cluster = stack.enter_context(_own_cluster(crew.jobs))
-                client = stack.enter_context(distributed.Client(cluster, timeout=PATIENCE))
-                client.wait_for_workers(1, timeout=PATIENCE)
-            else:
-                client = stack.enter_context(distributed.Client(crew.address, timeout=PATIENCE))
-                _wait(client, say)
+            client = stack.enter_context(distributed.Client(address, timeout=PATIENCE))
+            _wait(client, say)
         except (OSError, ValueError, TimeoutError) as error:
             raise RunError(
                 f"the Dask cluster cannot be used: {error}",
-                where=crew.address,
+                where=address,
                 remedy="Check that its scheduler runs and that this machine reaches it.",
             ) from error
         yield client
@@ -255,42 +296,6 @@ def _wait(client: Any, say: Say | None) -> None:
         if say is not None:
             say("The cluster has no worker yet; waiting for the first.")
         client.wait_for_workers(1)
-
-
-@contextlib.contextmanager
-def _own_cluster(jobs: int) -> Iterator[Any]:
-    """Processes of this machine that share its cores; nobody else on it can give them orders."""
-    import dask
-    from distributed import LocalCluster
-    from distributed.security import Security
-
-    threads = str(max(1, _cores() // jobs))
-    # What was on a worker that died is at once tried item by item; more tries together would only cost time here.
-    with (
-        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
-        LocalCluster(
-            n_workers=jobs,
-            threads_per_worker=1,
-            # Dask would stop a worker at its share of the memory, also when the others need little.
-            memory_limit=0,
-            # No pages, and a port that nobody else has.
-            dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},
-            env={"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads},
-            # Without keys, whoever has an account on this machine could run programs as this user.
-            protocol="tls",
-            security=Security.temporary(),
-            # Their deaths are told of in our own words.
-            silence_logs=50,
-        ) as cluster,
-    ):
-        yield cluster
-
-
-def _cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _in_words(error: Exception) -> Exception:

@@ -45,14 +45,29 @@ from organoseg.io.label_tiff import HiddenOrganoidsWarning
 from organoseg.models.starter import NOTE, starter
 
 INSTANCES, MEASUREMENTS, REPORT = "instances.json", "measurements.csv", "report.html"
+#: Below this share of the model's own score threshold most of what is added is invented.
+FAR_BELOW = 0.5
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A finished run: how many pictures there are results of, and what failed."""
+    """A finished run: how many pictures there are results of, what failed, and how many organoids were found.
+
+    ``look_at``: what a person opens first; None where nothing was written for people.
+    """
 
     pictures: int
     failures: tuple[Failure, ...]
+    organoids: int = 0
+    look_at: Path | None = None
+
+    def sentence(self) -> str:
+        """What came out, in words, and where to look."""
+        failed = len({failure.file for failure in self.failures})
+        found = f"{self.organoids} organoid{'s' * (self.organoids != 1)}"
+        images = f"{self.pictures} image{'s' * (self.pictures != 1)}"
+        where = "" if self.look_at is None else f" Open {self.look_at}"
+        return f"{found} in {images} ({failed} failed).{where}"
 
 
 def predict_folder(
@@ -87,6 +102,8 @@ def predict_folder(
     begun, chosen = datetime.now(UTC), settings or PredictSettings()
     parse_writers(write)
     hear = tell or automatic()
+    # First: a path that is not there is said before a network is loaded.
+    plan = make_plan(paths, chosen, out)
     folder = starter() if model is None else model
     work = Work(folder, out.absolute(), chosen, tuple(write), device, precision, threads)
     ready = model_of(work)
@@ -94,11 +111,13 @@ def predict_folder(
     if note is not None:
         hear("note", {"text": note})
     threshold = ready.score_threshold if chosen.score_threshold is None else chosen.score_threshold
-    plan = make_plan(paths, chosen, out)
     with alone(out):
         locked = chosen.lock(ready.description.identity, threshold)
         _lock(out, locked)
         _warn_of_scale(ready.description.pixel_size)
+        guesses = _guesses(threshold, ready)
+        if guesses is not None:
+            hear("note", {"text": guesses})
         hear("start", {"items": len(plan.items)})
         # Said in the report and beside each picture instead.
         warnings.filterwarnings("ignore", category=HiddenOrganoidsWarning)
@@ -110,9 +129,30 @@ def predict_folder(
         facts = _facts(ready, folder, locked, begun) | (
             {} if note is None else {"model_note": note}
         )
-        pictures = collect(out, plan.items, failures, write, facts)
+        if guesses is not None:
+            facts["threshold_note"] = guesses
+        pictures, organoids = collect(out, plan.items, failures, write, facts)
         hear("end", {"pictures": pictures, "failed": len(failures)})
-        return Outcome(pictures, tuple(failures))
+        return Outcome(pictures, tuple(failures), organoids, _look_at(out, write))
+
+
+def _guesses(threshold: float, model: Model) -> str | None:
+    """A warning where scores are asked for that the model itself trusts by far too little."""
+    own = model.description.score_threshold
+    if model.thorough:
+        own = model.description.thorough_threshold or own
+    if threshold >= FAR_BELOW * own:
+        return None
+    return (
+        f"The score threshold {threshold:.2g} is far below the model's own {own:.2g}: many of these organoids are "
+        "guesses. For counts leave it out."
+    )
+
+
+def _look_at(out: Path, write: Sequence[str]) -> Path | None:
+    """What tells a person most, of what was asked for."""
+    names = (("report", REPORT), ("csv", MEASUREMENTS), ("overlay", "overlay"), ("json", INSTANCES))
+    return next((out / file for name, file in names if name in write or "all" in write), None)
 
 
 def _facts(
@@ -180,8 +220,8 @@ def collect(
     failures: Sequence[Failure],
     write: Sequence[str],
     facts: Mapping[str, Any],
-) -> int:
-    """The files of the whole run, out of what each picture has left; returns the number of pictures.
+) -> tuple[int, int]:
+    """The files of the whole run, out of what each picture has left; returns the numbers of pictures and organoids.
 
     ``facts``: of the run, for ``run.json``; ``classes`` among them. No pixel is read, and only one picture is held in
     memory at a time.
@@ -194,7 +234,10 @@ def collect(
         write_all_instances(out / INSTANCES, parts(), facts["classes"])
     if "csv" in names:
         write_csv(out / MEASUREMENTS, parts())
-    inputs = {part.key: str(part.facts["identity"]) for part in parts()}
+    inputs, organoids = {}, 0
+    for part in parts():
+        inputs[part.key] = str(part.facts["identity"])
+        organoids += int(part.facts["count"])
     known = run_facts(
         **facts, inputs=inputs, ended=datetime.now(UTC), pictures=len(keys), failed=len(pairs)
     )
@@ -207,7 +250,7 @@ def collect(
         print(f"{len(pairs)} files failed, {done}: see {out / ERRORS}", file=sys.stderr)  # noqa: T201
     else:
         (out / ERRORS).unlink(missing_ok=True)
-    return len(keys)
+    return len(keys), organoids
 
 
 def _parts(out: Path, keys: Iterable[str]) -> Iterator[Part]:

@@ -96,7 +96,8 @@ def model_of(work: Work) -> Model:
             import torch
 
             torch.set_num_threads(work.threads)
-    return load_model(work.model, work.device, work.precision, work.settings.thorough)
+    how = work.settings
+    return load_model(work.model, work.device, work.precision, how.thorough, how.raw_masks)
 
 
 def segment_items(items: Sequence[Item], work: Work, tell: Tell = silent) -> list[Failure]:

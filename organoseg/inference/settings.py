@@ -32,6 +32,8 @@ class PredictSettings:
         How file names tell plate, well, site, time, channel and z (`organoseg.archive.grammar`).
     absent
         What a chunk of a zarr store means that is not there: a loss, or pixels of the fill value.
+    raw_masks
+        Leave masks as the network draws them: with stray pieces and holes (`organoseg.inference.tidy`).
     tile, overlap, batch
         As `organoseg.inference.image.Look` has them; 0: as usual.
 
@@ -40,6 +42,7 @@ class PredictSettings:
 
     score_threshold: float | None = None
     thorough: bool = False
+    raw_masks: bool = False
     channel: str | None = None
     z: FocusMode = "focus"
     pixel_size: float | None = None

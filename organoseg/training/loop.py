@@ -89,6 +89,11 @@ class Loop:
         facts = {"step": self.state.facts.step, "done": done, "images": images}
         self.report("label", facts)
 
+    def looking(self, what: str, done: int, images: int) -> None:
+        """Say how far a look at labelled images is."""
+        facts = {"step": self.state.facts.step, "what": what, "done": done, "images": images}
+        self.report("look", facts)
+
     # -- the loop ----------------------------------------------------------------------------
 
     def run(self) -> State:
@@ -135,8 +140,6 @@ class Loop:
                 f"{lost} chunks of the archive are lost or damaged; other places were drawn instead"
             )
             self.report("warning", {"step": state.facts.step, "text": text})
-        plain = ("train", "steps", "waiting_share")
-        self.report("end", {k: self.seconds[k] for k in plain})
         return state
 
     def _one(self, step: int, feed: Prefetch[LabelledBatch], journal: Journal) -> None:
@@ -163,8 +166,9 @@ class Loop:
             {
                 "step": step + 1,
                 "steps": self.schedule.total,
-                "phase": str(phase),
+                "phase": self.stages.called(phase),
                 "loss": result.total,
+                "labellings": self.stages.labellings(step + 1),
             },
         )
         # All processes stop at the same step, whichever of them was told to.
@@ -241,7 +245,10 @@ class Loop:
         if self.data.validation is None:
             return
         state = self.state
-        seen = look(self.stages.outcome(), self.data.validation, state.device, self.crew)
+        seen = look(
+            self.stages.outcome(), self.data.validation, state.device, self.crew,
+            lambda done, images: self.looking("looking at the validation images", done, images),
+        )  # fmt: skip
         journal.write(state.facts.step, "validation", seen.facts())
         if self.crew.main:
             write_samples(self.out, state.facts.step, seen)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +13,7 @@ import torch
 from torch import nn
 
 from organoseg.core import Instances, RunError, write_json
+from organoseg.inference.page.words import duration
 from organoseg.models.folder import save_model
 from organoseg.training.cards import write_model_card
 from organoseg.training.data import RunData
@@ -31,6 +35,14 @@ class RunResult:
     student: Path
     figures: dict[str, Any]
 
+    def sentence(self, seconds: float) -> str:
+        """Where the model is and what to do with it, after so many seconds."""
+        model = shlex.quote(str(self.model))
+        return (
+            f"Done in {duration(seconds)}. The model: {model}. "
+            f"Next: organoseg predict IMAGES --model {model} --out DIR"
+        )
+
 
 def finish(recipe: Recipe, data: RunData, out: Path, loop: Loop) -> RunResult:
     """Measure and save what the run leaves behind.
@@ -48,7 +60,10 @@ def finish(recipe: Recipe, data: RunData, out: Path, loop: Loop) -> RunResult:
             "the trained weights are not finite", where=out, remedy="Lower training.learning_rate."
         )
     figures: dict[str, Any] = {"seconds": loop.seconds, "notes": loop.state.facts.notes}
-    measured = {name: _measure(network.module, data, loop) for name, network in networks.items()}
+    looks = _Looks(loop, data.validation is not None, 2 * len(networks))
+    measured = {
+        name: _measure(network.module, data, loop, looks) for name, network in networks.items()
+    }
     held_out = data.validation is not None
     if held_out:
         figures |= {name: found.figures for name, found in measured.items()}
@@ -81,18 +96,41 @@ class _Measured:
     predicted: dict[str, Instances]
 
 
-def _measure(module: nn.Module, data: RunData, loop: Loop) -> _Measured:
+class _Looks:
+    """Says which look at labelled images is under way: each takes minutes on a processor."""
+
+    def __init__(self, loop: Loop, held_out: bool, looks: int) -> None:
+        self._loop, self._looks, self._number = loop, looks, 0
+        which = "validation" if held_out else "labelled"
+        self._what = (
+            f"looking at the {which} images to choose the score from which organoids are reported"
+        )
+
+    def next(self, images: int, thorough: bool = False) -> Callable[[int, int], None]:
+        """Begin one at so many images; what is returned takes how far it is."""
+        self._number += 1
+        how = ", thorough" if thorough else ""
+        said = partial(
+            self._loop.looking, f"{self._what} (look {self._number} of {self._looks}{how})"
+        )
+        said(0, images)
+        return said
+
+
+def _measure(module: nn.Module, data: RunData, loop: Loop, looks: _Looks) -> _Measured:
     from organoseg.evaluation import evaluate
     from organoseg.training.validation import predict_dataset
 
+    known = data.validation or data.labelled
     predicted, truth = predict_dataset(
-        module, data.validation or data.labelled, loop.state.device, crew=loop.crew
+        module, known, loop.state.device, crew=loop.crew, progress=looks.next(len(known))
     )
     found = evaluate(predicted, truth, bootstrap=0)
     # Without held-out images the labelled ones choose the score from which organoids are reported. Their
     # figures would flatter and are not written down; the balance of found and invented carries over.
     threshold = found.best.threshold if found.predictions else DEFAULT_THRESHOLD
-    return _Measured(found.to_dict(), threshold, _thorough_threshold(module, data, loop), predicted)
+    thorough = _thorough_threshold(module, data, loop, looks)
+    return _Measured(found.to_dict(), threshold, thorough, predicted)
 
 
 def _facts(recipe: Recipe, data: RunData, loop: Loop) -> dict[str, Any]:
@@ -109,7 +147,9 @@ def _facts(recipe: Recipe, data: RunData, loop: Loop) -> dict[str, Any]:
     }
 
 
-def _thorough_threshold(module: nn.Module, data: RunData, loop: Loop) -> float | None:
+def _thorough_threshold(
+    module: nn.Module, data: RunData, loop: Loop, looks: _Looks
+) -> float | None:
     """The score of the best F1 when each image is looked at several times; None where nothing is found."""
     from organoseg.evaluation import evaluate
     from organoseg.training.validation import predict_dataset
@@ -117,7 +157,8 @@ def _thorough_threshold(module: nn.Module, data: RunData, loop: Loop) -> float |
     known = data.validation or data.labelled
     some = known.select(known.names[:MOST_LOOKED_AT])
     device, crew = loop.state.device, loop.crew
-    seen = predict_dataset(module, some, device, thorough=True, crew=crew)
+    progress = looks.next(len(some), thorough=True)
+    seen = predict_dataset(module, some, device, thorough=True, crew=crew, progress=progress)
     found = evaluate(*seen, bootstrap=0)
     return found.best.threshold if found.predictions else None
 

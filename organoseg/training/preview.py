@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,10 +50,14 @@ class Look:
 
 
 def look(
-    module: nn.Module, dataset: LabelledDataset, device: torch.device, crew: Any = None
+    module: nn.Module,
+    dataset: LabelledDataset,
+    device: torch.device,
+    crew: Any = None,
+    progress: Callable[[int, int], None] = lambda done, images: None,
 ) -> Look:
     """Segment a labelled set and judge it; the module keeps its mode. A ``crew`` shares the images."""
-    predicted, truth = predict_dataset(module, dataset, device, crew=crew)
+    predicted, truth = predict_dataset(module, dataset, device, crew=crew, progress=progress)
     tables = match_all(predicted, truth)
     ranked = rank(tables)
     draws = resamplings(len(truth), DRAWS, 0)

@@ -15,7 +15,11 @@ class Reporter(Protocol):
     """Receives events; raising KeyboardInterrupt from it cancels the work."""
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
-        """``event`` is a word (``start``, ``step``, ``label``, ``validate``, ``note``, ``end``, ``abort``)."""
+        """``event``: ``start``, ``step``, ``label``, ``validate``, ``look``, ``note``, ``warning``, ``end``, ``abort``.
+
+        ``step`` has ``phase`` as a person calls it and ``labellings``: how often the archive will still be labelled.
+        ``look`` has ``what`` is looked at, with ``done`` of ``images``; the first of a look has ``done`` 0.
+        """
         ...
 
 
@@ -30,6 +34,8 @@ class Lines:
         self._stream, self._every = stream or sys.stderr, every
         self._start = self._last = self._before = time.monotonic()
         self._first = 0
+        # Seconds of the labelling under way, and of the last one: the next takes about as long.
+        self._labelling, self._labelled = 0.0, 0.0
 
     def __call__(self, event: str, facts: Mapping[str, Any]) -> None:
         now = time.monotonic()
@@ -39,6 +45,9 @@ class Lines:
         if event == "label":
             # Steps do not go on meanwhile, so this time says nothing of how long the next ones take.
             self._start += now - self._before
+            self._labelling += now - self._before
+        elif self._labelling:
+            self._labelled, self._labelling = self._labelling, 0.0
         self._before = now
         if event in ("step", "label"):
             done, total = ("step", "steps") if event == "step" else ("done", "images")
@@ -46,8 +55,13 @@ class Lines:
                 return
             self._last = now
             self._write(self._step(now, facts) if event == "step" else self._label(facts))
-        else:
-            self._write(f"{event}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items()))
+        elif event == "look":
+            if facts["done"] and now - self._last < self._every:
+                return
+            self._last = now
+            self._write(f"{facts['what']}: {facts['done']}/{facts['images']}")
+        elif event != "end":  # said by who began the work
+            self._write(_said(event, facts))
 
     @staticmethod
     def _label(facts: Mapping[str, Any]) -> str:
@@ -56,13 +70,31 @@ class Lines:
     def _step(self, now: float, facts: Mapping[str, Any]) -> str:
         done = facts["step"] - self._first
         left = (facts["steps"] - facts["step"]) * (now - self._start) / max(done, 1)
+        labellings = facts.get("labellings", 0)
+        if self._labelled:
+            left, labellings = left + labellings * self._labelled, 0
         return (
             f"{facts['phase']} step {facts['step']}/{facts['steps']}, loss {facts['loss']:.3f}, "
-            f"{timedelta(seconds=round(left))} left"
+            f"{timedelta(seconds=round(left))} left{_besides(labellings)}"
         )
 
     def _write(self, line: str) -> None:
         print(line, file=self._stream, flush=True)
+
+
+def _besides(labellings: int) -> str:
+    """What the time left leaves out."""
+    if not labellings:
+        return ""
+    times = {1: "once", 2: "twice"}.get(labellings, f"{labellings} times")
+    return f", and the archive is labelled {times}"
+
+
+def _said(event: str, facts: Mapping[str, Any]) -> str:
+    """An event in words: a sentence as it is, figures with their names."""
+    if "text" in facts:
+        return f"{event}: step {facts['step']}: {facts['text']}"
+    return f"{event}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items())
 
 
 def _short(value: Any) -> str:
@@ -100,17 +132,19 @@ class Bar:
                 self._task,
                 completed=facts["step"],
                 description=facts["phase"],
-                note=f"loss {facts['loss']:.3f}",
+                note=f"loss {facts['loss']:.3f}{_besides(facts.get('labellings', 0))}",
             )
         elif event == "label":
             note = f"{facts['done']}/{facts['images']} images"
             self._bar.update(self._task, description="labelling the archive", note=note)
+        elif event == "look":
+            note = f"{facts['done']}/{facts['images']} images"
+            self._bar.update(self._task, description=facts["what"], note=note)
         elif event in ("end", "abort"):
             self._bar.stop()
         else:
-            self._bar.console.print(
-                f"{event}: " + ", ".join(f"{k} {_short(v)}" for k, v in facts.items())
-            )
+            # A path or a file's name is no markup.
+            self._bar.console.print(_said(event, facts), markup=False)
 
 
 def automatic() -> Reporter:

@@ -94,7 +94,14 @@ def train(
         if crew.main:
             _clear(out, fresh and loop.state.facts.step == 0)
         raise
-    return finish(built, data, out, loop)
+    try:
+        result = finish(built, data, out, loop)
+    except BaseException:
+        report("abort", {"step": loop.state.facts.step})
+        raise
+    plain = ("train", "steps", "waiting_share")
+    report("end", {key: loop.seconds[key] for key in plain})
+    return result
 
 
 def _check_share(recipe: Recipe, processes: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -33,11 +34,13 @@ def predict_dataset(
     device: torch.device,
     thorough: bool = False,
     crew: Any = None,
+    progress: Callable[[int, int], None] = lambda done, images: None,
 ) -> tuple[dict[str, Instances], dict[str, Instances]]:
     """Predictions and ground truth by image name, where somebody looked; the module keeps its mode.
 
     A module of one class is held to the organoids of all classes: it was not told which is which.
-    The processes of a ``crew`` share the images; all of them must ask, and all get all.
+    The processes of a ``crew`` share the images; all of them must ask, and all get all. ``progress`` hears how many
+    of a process' own images are done.
     """
     looks: Any = Thorough(module) if thorough else module  # type: ignore[arg-type]
     was_training = module.training
@@ -51,6 +54,7 @@ def predict_dataset(
         some = mine[start : start + together]
         images = [item.image for item in some]
         found += told_once(module, partial(_seen, looks, images, device, look))
+        progress(len(found), len(mine))
     module.train(was_training)
     known = getattr(module, "classes", ())
     blind = tuple(known) == tuple(ORGANOID) != tuple(dataset.classes)

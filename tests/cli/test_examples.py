@@ -7,7 +7,7 @@ import shlex
 import pytest
 
 from organoseg.cli import main as cli
-from organoseg.cli.examples import EXAMPLES, walk
+from organoseg.cli.examples import EXAMPLES, GROUPS, walk
 
 LEAVES = [name for name, _ in walk(cli.build_parser())]
 
@@ -24,6 +24,17 @@ def test_the_help_of_every_verb_ends_with_an_example(
     assert found, f"write one in organoseg/cli/examples.py for {name!r}"
     assert f"\n  organoseg {name}" in examples
     assert "usage: organoseg" in shown
+
+
+def test_verbs_that_hold_actions_say_where_to_begin(capsys: pytest.CaptureFixture[str]) -> None:
+    groups = {name.split()[0] for name in LEAVES if " " in name}
+    assert groups == GROUPS.keys()
+    for name, begin in GROUPS.items():
+        with pytest.raises(SystemExit):
+            cli.main([name, "--help"])
+        shown = capsys.readouterr().out
+        assert f"\n  organoseg {name} {begin} " in shown
+        assert f"`organoseg {name} {begin} --help`" in shown
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,8 @@
 """Tutorials as programs: the bash blocks of a page, in order, with what a test says of them in comments.
 
-A block with ``title="Not run in the tests: REASON"`` is left out, and readers see why. Before a block may stand
+A block with ``title="Not run in the tests: REASON"`` is left out; the site does not show this. Before a block may stand
 
+    <!-- test: not run: REASON -->      leave it out
     <!-- test: "OLD" -> "NEW" -->      shorten it: OLD has to be there
     <!-- test: may fail -->            its exit code does not count
     <!-- test: needs starter -->       only where the starter model is installed
@@ -63,6 +64,8 @@ def _block(info: str, code: str, orders: list[str]) -> Block:
             if change["old"] not in code:
                 raise ValueError(f"{change['old']!r} is not in the block:\n{code}")
             code = code.replace(change["old"], change["new"])
+        elif order.startswith("not run: "):
+            return Block(code, reason=order.removeprefix("not run: "))
         elif order == "may fail":
             may_fail = True
         elif order.startswith("needs "):

@@ -92,6 +92,20 @@ def warns(out: Path, items: Sequence[int]) -> None:
     warnings.warn(f"{items[0]} is odd", stacklevel=1)
 
 
+def threads_of(items: Sequence[int]) -> str:
+    """Work that tells how many threads its process was given."""
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def hangs_after_the_first(out: Path, items: Sequence[int]) -> None:
+    """Work that takes for ever, but for the first item."""
+    import time
+
+    (out / f"pid-{os.getpid()}").touch()
+    if 0 not in items:
+        time.sleep(600)
+
+
 def contents(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(out.iterdir())}
 
@@ -227,7 +241,54 @@ def test_without_dask_one_process_works_and_more_say_what_is_missing(
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert len(list(spread(partial(square, out), ITEMS, Crew(), out))) == 2
     with pytest.raises(MissingPartError, match="Dask"):
-        list(spread(partial(square, out), ITEMS, Crew(jobs=2), out))
+        list(spread(partial(square, out), ITEMS, Crew(address="tcp://127.0.0.1:9"), out))
+
+
+def test_own_processes_need_no_dask(
+    out: Path, alone: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    turns = list(spread(partial(square, out), ITEMS, Crew(jobs=2), out))
+    assert contents(out) == alone
+    assert sorted(item for turn in turns for item in turn.told or ()) == ITEMS
+    assert len(turns) > 2
+
+
+def test_an_own_process_killed_in_the_middle_loses_nothing(
+    out: Path, alone: dict[str, bytes]
+) -> None:
+    turns = list(spread(partial(dies_once, out), ITEMS, Crew(jobs=2), out))
+    assert (out.parent / "killed").exists()
+    assert contents(out) == alone
+    assert not any(turn.died for turn in turns)
+    assert sorted(item for turn in turns for item in turn.items) == ITEMS
+
+
+def test_an_error_in_an_own_process_says_itself_and_what_it_warned_of_is_heard(out: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        list(spread(partial(refuses_13, out), ITEMS, Crew(jobs=2), out))
+    assert (caught.value.where, caught.value.remedy) == ("13", "Leave it out.")
+    with pytest.warns(UserWarning, match="7 is odd"):
+        list(spread(partial(warns, out), [7], Crew(jobs=2), out))
+
+
+def test_own_processes_share_the_cores_and_leave_this_one_as_it_was(
+    out: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("organoseg.inference.processes.cores", lambda: 6)
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    turns = list(spread(threads_of, ITEMS[:4], Crew(jobs=2), out))
+    assert {turn.told for turn in turns} == {"3"}
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+
+
+def test_processes_end_at_once_when_nobody_waits_any_more(out: Path) -> None:
+    work = spread(partial(hangs_after_the_first, out), ITEMS, Crew(jobs=2), out)
+    next(work)
+    work.close()  # as Ctrl-C does
+    pids = [int(path.name[4:]) for path in out.glob("pid-*")]
+    assert pids
+    assert not [pid for pid in pids if _lives(pid)]
 
 
 def test_a_crew_is_here_or_there() -> None:

@@ -22,6 +22,7 @@ from organoseg.inference.folder import Outcome, predict_folder
 from organoseg.inference.image import CappedResultWarning
 from organoseg.inference.progress import silent
 from organoseg.inference.settings import PredictSettings
+from organoseg.inference.tidy import tidied
 from organoseg.io import read_instances
 from organoseg.models.folder import save_model
 from organoseg.models.registry import build_engine
@@ -299,3 +300,80 @@ def test_a_thorough_look_finds_what_views_agree_on(images: Path, model: Path) ->
     assert thorough.shape == plain.shape
     assert thorough.ids.tolist() == list(range(1, len(thorough) + 1))
     assert len(thorough) == 0 or thorough.scores.max() <= 1
+
+
+def test_the_last_line_says_what_was_found_and_what_to_open_also_when_nothing_was_left_to_do(
+    images: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "results"
+    command = ["predict", str(images), "--model", str(model), "--out", str(out), "--threads", "1"]
+    assert main([*command, "--write", "csv,report"]) == 0
+    rows = len((out / "measurements.csv").read_text().splitlines()) - 1
+    said = f"{rows} organoids in 3 images (0 failed). Open {out / 'report.html'}"
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert main([*command, "--write", "csv,report"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == said
+    assert main([*command, "--write", "csv"]) == 0
+    assert capsys.readouterr().out.rstrip().endswith(f"Open {out / 'measurements.csv'}")
+    for silence in (["-q"], ["--progress", "json"], ["--progress", "none"]):
+        assert main([*command, "--write", "csv", *silence]) == 0
+        assert capsys.readouterr().out == ""
+
+
+def test_a_failed_file_is_counted_in_the_last_line(
+    images: Path, model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (images / "broken.png").write_bytes(b"no image")
+    out = tmp_path / "results"
+    assert main(["predict", str(images), "--model", str(model), "--out", str(out),
+                 "--write", "json", "--threads", "1"]) == 1  # fmt: skip
+    assert "in 3 images (1 failed)" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("asked", "said"), [(0.05, True), (0.4, False)])
+def test_a_threshold_far_below_the_models_own_is_said_in_the_report_and_on_the_way(
+    images: Path, tmp_path: Path, asked: float, said: bool
+) -> None:
+    sure = save(tmp_path / "sure", 0, score_threshold=0.57)
+    out, heard = tmp_path / "results", list[Any]()
+    predict_folder(
+        [images / "single.png"], sure, out, PredictSettings(score_threshold=asked),
+        write=("report",), tell=lambda event, facts: heard.append((event, facts.get("text"))),
+    )  # fmt: skip
+    sentence = (
+        "The score threshold 0.05 is far below the model's own 0.57: many of these organoids are guesses. "
+        "For counts leave it out."
+    )
+    assert (("note", sentence) in heard) == said
+    page = (out / "report.html").read_text().replace("&#x27;", "'").replace("&#39;", "'")
+    assert (sentence in page) == said
+
+
+def test_a_path_that_is_not_there_is_said_before_a_network_is_loaded(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def loaded(work: Any) -> Any:
+        raise AssertionError("a network was loaded")
+
+    monkeypatch.setattr("organoseg.inference.folder.model_of", loaded)
+    missing = tmp_path / "my_images"
+    assert main(["predict", str(missing), "--out", str(tmp_path / "out")]) in (2, 3)
+    said = capsys.readouterr().err
+    assert str(missing) in said
+    assert "starter" not in said
+
+
+def test_masks_come_without_strays_and_holes_unless_raw_ones_are_asked_for(
+    images: Path, model: Path, tmp_path: Path
+) -> None:
+    single = images / "single.png"
+    raw = load_model(model, raw_masks=True).predict(single)
+    clean = load_model(model).predict(single)
+    assert any(tidied(mask) is not mask for mask in raw), "this network draws no stray pixel"
+    assert all(tidied(mask) is mask for mask in clean)
+    out = tmp_path / "out"
+    assert main(["predict", str(single), "--model", str(model), "--out", str(out),
+                 "--write", "json", "--raw-masks"]) == 0  # fmt: skip
+    assert read_instances(out / "instances.json")["single.png"].areas.tolist() == raw.areas.tolist()
+    with pytest.raises(UsageError, match="raw_masks"):
+        run([single], model, out)

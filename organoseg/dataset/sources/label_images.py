@@ -28,6 +28,22 @@ USUAL = (
     ),
 )  # fmt: skip
 
+#: Two folders, where nothing closer fits: other names of the folders, or label images that end in a word of their own,
+#: or that are called as the image with its suffix (``labels/A01.png.tif``, as `organoseg predict` calls them).
+FURTHER = tuple(
+    (f"{images}/{image}", f"{labels}/{label}")
+    for image, label in (
+        ("*.*", "*.*"),
+        *(
+            ("*.*", f"*_{word}.*")
+            for word in ("mask", "masks", "cp_masks", "label", "labels", "seg")
+        ),
+        *(("*", f"*.{suffix}") for suffix in ("tif", "tiff", "png")),
+    )
+    for images in ("*images", "*image", "*imgs", "*img", "*raw")
+    for labels in ("*masks", "*mask", "*labels", "*label", "*gt", "*ground_truth")
+)
+
 
 class LabelImageImporter:
     """One label image an image, its name told by a pattern or by what is usual."""
@@ -62,11 +78,14 @@ def _pairs(tree: Tree, rules: Rules) -> tuple[dict[Key, Path], dict[Key, Path]]:
             )
         return found
     most = 0
-    for image_pattern, label_pattern in USUAL:
-        images, labels = _match(tree, image_pattern, label_pattern, tree.pictures)
-        both = len(images.keys() & labels.keys())
-        if both > most:
-            best, most = (images, labels), both
+    for patterns in (USUAL, FURTHER):
+        for image_pattern, label_pattern in patterns:
+            images, labels = _match(tree, image_pattern, label_pattern, tree.pictures)
+            both = len(images.keys() & labels.keys())
+            if both > most:
+                best, most = (images, labels), both
+        if most:
+            break
     return best
 
 

@@ -65,7 +65,7 @@ def render(
             f"<h1>{counted(summary.count, 'organoid')} in {counted(len(summary.pictures), 'picture')}</h1>",
             f'<p class="lead">{_lead(summary)}</p>',
             _cards(summary, failures),
-            _remarks(summary, failures),
+            _remarks(summary, failures, str(run.get("threshold_note", ""))),
             plates(summary),
             _sizes(summary),
             by_group(summary),
@@ -128,8 +128,8 @@ def _cards(summary: Summary, failures: Sequence[tuple[str, str]]) -> str:
     return f'<div class="cards">{shown}</div>'
 
 
-def _remarks(summary: Summary, failures: Sequence[tuple[str, str]]) -> str:
-    parts = []
+def _remarks(summary: Summary, failures: Sequence[tuple[str, str]], first: str = "") -> str:
+    parts = [_remark(first, ())] if first else []
     if failures:
         parts.append(
             _remark(

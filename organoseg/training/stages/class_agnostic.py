@@ -78,6 +78,9 @@ class ClassAgnosticStages(Conductor):
                 if group["trunk"]:
                     group["lr"] *= self.method.trunk_rate
 
+    def labellings(self, step: int) -> int:
+        return int(not self.setting.state.facts.student)
+
     # -- steps ---------------------------------------------------------------------------------
 
     def step(self, step: int, switching: bool, labelled: NextLabelled, descent: Descent) -> Report:

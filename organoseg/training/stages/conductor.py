@@ -60,6 +60,15 @@ class Conductor:
         """The stage of a step."""
         return self.schedule.phase(step)
 
+    def called(self, phase: Phase) -> str:
+        """A stage as a person is told of it. Records keep its name."""
+        # A run on labels alone has the first stage only, and no one to teach.
+        return "supervised" if self.schedule.teacher == self.schedule.total else str(phase)
+
+    def labellings(self, step: int) -> int:
+        """How often the archive will be labelled, as a whole, after ``step``."""
+        return 0
+
     def begin(self, step: int) -> bool:
         """Do what has to happen before ``step``; True where the teacher becomes the student's copy."""
         return False

@@ -55,6 +55,14 @@ class SwitchingStages(Conductor, ABC):
             return Phase.BURN_IN
         return phase
 
+    def labellings(self, step: int) -> int:
+        facts, method = self.setting.state.facts, self.method
+        if not method.pool:
+            return 0
+        at_burn_in = not facts.student and self.rules.burn_in_distils
+        switches = bool(self.schedule.length(Phase.MUTUAL)) and not (facts.switched or facts.never)
+        return int(at_burn_in) + int(switches and method.relabel)
+
     def begin(self, step: int) -> bool:
         facts = self.setting.state.facts
         if step == self.schedule.teacher and not facts.student:

@@ -216,6 +216,13 @@ def test_out_is_never_overwritten(tmp_path: Path) -> None:
         ("{}_image.png", "{}_label.png"),
         ("Images/{}.png", "Masks/{}.png"),
         ("set/image/{}.png", "set/label/{}.png"),
+        ("images/{}.png", "masks/{}_mask.png"),
+        ("images/{}.png", "masks/{}_cp_masks.tif"),
+        ("raw/{}.png", "masks/{}.tif"),
+        ("images/{}.png", "ground_truth/{}.png"),
+        # As `organoseg predict` calls its label images.
+        ("images/{}.png", "labels/{}.png.tif"),
+        ("images/plate1/{}.png", "labels/plate1/{}.png.tif"),
     ],
 )
 def test_usual_names_are_recognised(tmp_path: Path, picture: str, label: str) -> None:
