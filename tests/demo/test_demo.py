@@ -104,6 +104,7 @@ def test_predictions_give_the_summary_again_and_both_models_are_kept(
     for method in ("supervised", "guided"):
         found, truth = demo / method / "test.json", demo / "data" / "test.json"
         arguments = ["--predictions", str(found), "--ground-truth", str(truth), "--bootstrap", "0"]
+        capsys.readouterr()
         assert main(["evaluate", *arguments, "--json"]) == 0
         again = json.loads(capsys.readouterr().out)
         assert again["AP"] == pytest.approx(summary[method]["AP"], abs=1e-9)
