@@ -111,16 +111,21 @@ class Iteration:
         self._trace("next.labelled")
         pixels, targets = next_labelled()
         self.update_teacher(phase, switching)
-        pseudo: list[Target] = []
+        branches = self._labelled(pixels, targets)
         if distils:
-            self._trace("teacher.label")
-            pseudo = self.labeller(self.teacher, weak)
-            report.pseudo = pseudo
-        branches = [Branch("labelled", pixels, targets)]
-        if distils:
-            branches.append(Branch("unlabelled", strong, pseudo, self.rules.unlabelled_weight))
+            branches += self._taught(weak, strong, report)
         self._descend(self.student, self.optimiser, branches, report)
         return report
+
+    def _labelled(self, pixels: Tensor, targets: list[Target]) -> list[Branch]:
+        """What labelled crops teach."""
+        return [Branch("labelled", pixels, targets)]
+
+    def _taught(self, weak: Tensor, strong: Tensor, report: Report) -> list[Branch]:
+        """What the teacher says of the weak views is taught on the strong ones."""
+        self._trace("teacher.label")
+        report.pseudo = self.labeller(self.teacher, weak)
+        return [Branch("unlabelled", strong, report.pseudo, self.rules.unlabelled_weight)]
 
     def update_teacher(self, phase: Phase, switching: bool) -> None:
         """Frozen in burn-in, the student's copy at the switch, a moving average after it."""

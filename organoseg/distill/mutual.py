@@ -21,7 +21,6 @@ from organoseg.distill.descent import Descent, Report, Trace
 from organoseg.distill.iteration import Iteration, Rules
 from organoseg.distill.labeller import Labeller, LabelsBatches
 from organoseg.distill.pseudo_labels import PseudoLabelFilter
-from organoseg.distill.schedule import Phase
 from organoseg.models.pair import FIRST, SECOND, Pair, other, pair_of
 from organoseg.models.protocol import Target
 
@@ -112,31 +111,16 @@ class MutualIteration(Iteration):
         )  # fmt: skip
         self._label, self._boxes, self._crossing = labeller, boxes, crossing
 
-    def __call__(
-        self,
-        phase: Phase,
-        switching: bool,
-        next_unlabelled: Callable[[], tuple[Tensor, Tensor]],
-        next_labelled: Callable[[], tuple[Tensor, list[Target]]],
-    ) -> Report:
-        """Run one step; see `Iteration`. The labelled crops are the same for both students, the archive's too."""
-        report = Report()
+    def _labelled(self, pixels: Tensor, targets: list[Target]) -> list[Branch]:
+        """The labelled crops are the same for both students, the archive's too."""
         students = pair_of(self._module(self.student))
-        distils = phase in (Phase.BURN_IN, Phase.MUTUAL)
-        if distils:
-            self._trace("next.unlabelled")
-            weak, strong = next_unlabelled()
-        self._trace("next.labelled")
-        pixels, targets = next_labelled()
-        self.update_teacher(phase, switching)
-        branches = [Branch(f"labelled_{n}", pixels, targets, 1.0, students[n]) for n in NAMES]
-        if distils:
-            self._trace("teachers.label")
-            taught = self._label(pair_of(self._module(self.teacher)), weak)
-            branches += self._unlabelled(students, strong, taught)
-            report.pseudo = [target for name in NAMES for target in taught[name]]
-        self._descend(self.student, self.optimiser, branches, report)
-        return report
+        return [Branch(f"labelled_{n}", pixels, targets, 1.0, students[n]) for n in NAMES]
+
+    def _taught(self, weak: Tensor, strong: Tensor, report: Report) -> list[Branch]:
+        self._trace("teachers.label")
+        taught = self._label(pair_of(self._module(self.teacher)), weak)
+        report.pseudo = [target for name in NAMES for target in taught[name]]
+        return self._unlabelled(pair_of(self._module(self.student)), strong, taught)
 
     def _unlabelled(self, students: Pair, strong: Tensor, taught: Both) -> list[Branch]:
         boxes = self._boxes(strong)
